@@ -1,0 +1,200 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"keyhook"
+)
+
+// Store keeps the positions, the owed deliveries and the dead letters of
+// shards. All methods may be called from several goroutines at once.
+type Store interface {
+	// Load returns the shard's checkpoint, the zero State if it has none yet.
+	Load(ctx context.Context, shard uint32) (*State, error)
+
+	// Owed yields the small record of every delivery that the shard owes,
+	// ordered by lane, chain and ordinal.
+	Owed(ctx context.Context, shard uint32) iter.Seq2[Owed, error]
+
+	// Read returns deliveries of one chain in ascending ordinal, beginning with
+	// the first at or after from: as many as fit into maxBytes of
+	// [keyhook.Delivery.Size], and at least one if there is one.
+	Read(ctx context.Context, shard, lane uint32, chain, from uint64, maxBytes int) ([]*keyhook.Delivery, error)
+
+	// DeadLetters yields the shard's dead letters in the order in which they
+	// were given up.
+	DeadLetters(ctx context.Context, shard uint32) iter.Seq2[DeadLetter, error]
+
+	// Commit makes c durable, all of it or none of it, before it returns nil.
+	// A sequence that is already durable is a nil without effect. ErrFenced
+	// means that a newer term owns the shard; ErrFull that nothing was written
+	// and there is no room; any other error that the outcome is unknown: call
+	// Load, compare the sequence, and commit the same c again if it is missing.
+	Commit(ctx context.Context, c *Commit) error
+}
+
+// Mirror keeps what each watched key held at the shard's positions. It changes
+// only by [Commit.Mirror].
+type Mirror interface {
+	// Lookup returns the entry of key. A missing key is a nil entry.
+	Lookup(ctx context.Context, shard uint32, key []byte) (*Entry, error)
+
+	// Entries yields the entries of r in key order, deleted ones included.
+	Entries(ctx context.Context, shard uint32, r keyhook.Range) iter.Seq2[KeyEntry, error]
+}
+
+var (
+	// ErrFenced means that a newer term has committed: this owner was deposed.
+	ErrFenced = errors.New("the shard has a newer owner")
+	// ErrFull means that a commit was refused for lack of room.
+	ErrFull = errors.New("no room for a commit")
+)
+
+// State is a shard's checkpoint without its deliveries.
+type State struct {
+	Term        uint64
+	Sequence    uint64 // of the last commit; 0: the shard was never written
+	NextOrdinal uint64 // above every ordinal that was ever durable
+	Source      string // names this etcd in ids; empty until the first commit
+	ClusterID   uint64 // of the etcd that the positions belong to
+	Epoch       uint64 // of etcd's history: grows when it was rolled back
+	Ranges      []RangeState
+	Lanes       []Lane
+	Sinks       []SinkState
+	DeadLetters map[string]int // how many, by sink
+}
+
+// RangeState is how far the reading of one range has come. Ranges of a shard
+// are disjoint.
+type RangeState struct {
+	Range    keyhook.Range
+	Position keyhook.Position
+	// Seed is the unfinished listing that fills the mirror; nil when it is
+	// complete. No change is read before that.
+	Seed *Seed
+	// Anchor is the last change that was read: if etcd no longer holds it at its
+	// revision, history was rolled back. Nil before the first change.
+	Anchor *Anchor
+	// Forgotten weighs all deletions that were seen in the range so far; see
+	// [Entry.Weight].
+	Forgotten uint64
+}
+
+// Seed is a listing of a range at one revision, in key order.
+type Seed struct {
+	Revision int64
+	Cursor   []byte // the first key that is not yet in the mirror
+	Emit     bool   // whether each key is a synthetic change (start: snapshot)
+}
+
+// Anchor is a change by which a history is recognised.
+type Anchor struct {
+	Type      keyhook.EventType
+	Key       []byte
+	Revision  int64
+	ValueHash uint64 // xxHash64 of the value; 0 for a Delete
+}
+
+// Lane is one stream of deliveries: what one send of one rule owes to one sink.
+// Its number is stable, its names are unique.
+type Lane struct {
+	Number           uint32
+	Rule, Send, Sink string
+}
+
+// SinkState is what must be remembered of a sink over restarts.
+type SinkState struct {
+	Name   string
+	Held   bool // the sink asked to stop (410): its deliveries stay owed
+	Reason string
+	Since  time.Time
+}
+
+// Ref is where an owed delivery is kept. Chain tells the keys of a lane apart:
+// deliveries of one chain go in the order of their ordinals.
+type Ref struct {
+	Lane    uint32
+	Chain   uint64
+	Ordinal uint64
+}
+
+// Owed is the small record of an owed delivery: all that is needed to plan.
+type Owed struct {
+	Ref
+	Admitted time.Time
+	Retry    keyhook.Retry
+}
+
+// Admission is a delivery that has become owed, with its place.
+type Admission struct {
+	Lane     uint32
+	Chain    uint64
+	Delivery *keyhook.Delivery // carries ordinal, admission time and retry state
+}
+
+// DeadLetter is a dead letter with its number. Numbers ascend in the order in
+// which deliveries were given up.
+type DeadLetter struct {
+	Number uint64
+	keyhook.DeadLetter
+}
+
+// Entry is what the mirror knows of one key.
+type Entry struct {
+	keyhook.KeyValue // of a deleted key: what it last held
+	Deleted          bool
+	// Weight is [RangeState.Forgotten] right after the deletion. The value of a
+	// deleted key is remembered until further deletions of
+	// [MaxRemembered] bytes have been seen: a rule that depends on the order of
+	// changes only, so that evaluating them again finds the same.
+	Weight uint64
+}
+
+// MaxRemembered bounds the last values of deleted keys, in bytes a range.
+const MaxRemembered = 64 << 20
+
+// KeyEntry is an entry with its key.
+type KeyEntry struct {
+	Key []byte
+	Entry
+}
+
+// MirrorChange sets the entry of a key; a nil entry removes it.
+type MirrorChange struct {
+	Key   []byte
+	Entry *Entry
+}
+
+// Commit is one step of a shard's checkpoint. What it does not mention stays as
+// it is.
+type Commit struct {
+	Shard       uint32
+	Term        uint64
+	Sequence    uint64 // one more than the last
+	NextOrdinal uint64
+
+	Identity *Identity // set when it changes
+	Ranges   []RangeState
+	// DropRanges removes ranges that are no longer watched, before Ranges are
+	// set, with the part of the mirror that no range in Ranges covers.
+	DropRanges []keyhook.Range
+	Mirror     []MirrorChange
+
+	Lanes     []Lane // new ones
+	DropLanes []uint32
+	Admitted  []Admission
+	Retried   []Owed
+	Settled   []Ref // removed: delivered, superseded or dead
+	Dead      []DeadLetter
+	Sinks     []SinkState
+}
+
+// Identity names the history that a shard follows.
+type Identity struct {
+	Source    string
+	ClusterID uint64
+	Epoch     uint64
+}

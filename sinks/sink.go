@@ -1,0 +1,84 @@
+package sinks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"keyhook"
+)
+
+// Sink delivers messages. Its methods may be called from several goroutines at
+// once.
+type Sink interface {
+	// Deliver makes one attempt at each delivery and returns one error for each,
+	// in the same order; nil means that the receiver has acknowledged it. It
+	// returns once every outcome is known or ctx is done, and keeps nothing of
+	// ds. Errors are of type [*Error] wherever something better than a plain
+	// retry is meant; their text holds no secret.
+	Deliver(ctx context.Context, ds []*keyhook.Delivery) []error
+
+	// Close releases what the sink holds. No Deliver runs or follows.
+	Close() error
+}
+
+// Kind is what the dispatcher does about a failed attempt.
+type Kind uint8
+
+const (
+	// Retry: try again after the backoff. Any error without a kind means this.
+	Retry Kind = iota
+	// Throttled: as Retry, and not before RetryAfter.
+	Throttled
+	// Rejected: the receiver will never take this delivery: a dead letter.
+	Rejected
+	// Hold: the receiver wants nothing any more; all of its deliveries stay owed.
+	Hold
+	// Interrupted: cut off by this side; the outcome is unknown and no attempt
+	// is spent.
+	Interrupted
+)
+
+func (k Kind) String() string {
+	switch k {
+	case Retry:
+		return "retry"
+	case Throttled:
+		return "throttled"
+	case Rejected:
+		return "rejected"
+	case Hold:
+		return "hold"
+	case Interrupted:
+		return "interrupted"
+	default:
+		return fmt.Sprintf("kind %d", uint8(k))
+	}
+}
+
+// Error is a failed attempt.
+type Error struct {
+	Kind       Kind
+	RetryAfter time.Duration // as the receiver asked; 0 if it did not
+	Status     int           // of the protocol, such as an HTTP status; 0 if none came
+	Err        error
+}
+
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return e.Kind.String()
+	}
+	return e.Err.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// KindOf returns the kind of err, Retry for an error of any other type.
+func KindOf(err error) Kind {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return Retry
+}
