@@ -29,10 +29,12 @@ type Store interface {
 	DeadLetters(ctx context.Context, shard uint32) iter.Seq2[DeadLetter, error]
 
 	// Commit makes c durable, all of it or none of it, before it returns nil.
-	// A sequence that is already durable is a nil without effect. ErrFenced
-	// means that a newer term owns the shard; ErrFull that nothing was written
-	// and there is no room; any other error that the outcome is unknown: call
-	// Load, compare the sequence, and commit the same c again if it is missing.
+	// It keeps nothing of c. A sequence that is already durable is a nil without
+	// effect. ErrFenced means that a newer term owns the shard; ErrFull that
+	// nothing was written and there is no room; ErrInvalid that nothing was
+	// written and never will be; any other error that the outcome is unknown:
+	// call Load, compare the sequence, and commit the same c again if it is
+	// missing. To commit the same c again without a look is as good.
 	Commit(ctx context.Context, c *Commit) error
 }
 
@@ -51,9 +53,14 @@ var (
 	ErrFenced = errors.New("the shard has a newer owner")
 	// ErrFull means that a commit was refused for lack of room.
 	ErrFull = errors.New("no room for a commit")
+	// ErrInvalid means that a commit breaks the contract: a gap in the sequence,
+	// ranges that overlap, a delivery of a lane that does not exist. It is a
+	// defect of the caller, and nothing was written.
+	ErrInvalid = errors.New("invalid commit")
 )
 
-// State is a shard's checkpoint without its deliveries.
+// State is a shard's checkpoint without its deliveries. Ranges are sorted by
+// their start, lanes by number, sinks by name. Times are in UTC.
 type State struct {
 	Term        uint64
 	Sequence    uint64 // of the last commit; 0: the shard was never written
@@ -65,6 +72,8 @@ type State struct {
 	Lanes       []Lane
 	Sinks       []SinkState
 	DeadLetters map[string]int // how many, by sink
+
+	NextDeadLetter uint64 // above the number of every dead letter that was ever durable
 }
 
 // RangeState is how far the reading of one range has come. Ranges of a shard
@@ -105,7 +114,8 @@ type Lane struct {
 	Rule, Send, Sink string
 }
 
-// SinkState is what must be remembered of a sink over restarts.
+// SinkState is what must be remembered of a sink over restarts. A commit of one
+// that has nothing but a name forgets the sink.
 type SinkState struct {
 	Name   string
 	Held   bool // the sink asked to stop (410): its deliveries stay owed
@@ -153,6 +163,13 @@ type Entry struct {
 	Weight uint64
 }
 
+// Remembered reports whether e still counts at [RangeState.Forgotten] of its
+// range: whoever looks a deleted key up must treat it as missing if it does
+// not, because a backend removes such entries at its leisure.
+func (e *Entry) Remembered(forgotten uint64) bool {
+	return !e.Deleted || forgotten < e.Weight+MaxRemembered
+}
+
 // MaxRemembered bounds the last values of deleted keys, in bytes a range.
 const MaxRemembered = 64 << 20
 
@@ -169,26 +186,26 @@ type MirrorChange struct {
 }
 
 // Commit is one step of a shard's checkpoint. What it does not mention stays as
-// it is.
+// it is. Within a commit, what is dropped goes first, and what is settled last.
 type Commit struct {
 	Shard       uint32
 	Term        uint64
 	Sequence    uint64 // one more than the last
-	NextOrdinal uint64
+	NextOrdinal uint64 // one that is lower than the last has no effect
 
 	Identity *Identity // set when it changes
 	Ranges   []RangeState
 	// DropRanges removes ranges that are no longer watched, before Ranges are
-	// set, with the part of the mirror that no range in Ranges covers.
+	// set, with the part of the mirror that no range covers afterwards.
 	DropRanges []keyhook.Range
-	Mirror     []MirrorChange
+	Mirror     []MirrorChange // in order: of several changes of a key the last counts
 
-	Lanes     []Lane // new ones
-	DropLanes []uint32
+	Lanes     []Lane   // new ones
+	DropLanes []uint32 // with all that they still owe
 	Admitted  []Admission
-	Retried   []Owed
-	Settled   []Ref // removed: delivered, superseded or dead
-	Dead      []DeadLetter
+	Retried   []Owed       // replaces what is remembered of deliveries that are owed
+	Settled   []Ref        // removed: delivered, superseded or dead
+	Dead      []DeadLetter // in ascending order, from State.NextDeadLetter
 	Sinks     []SinkState
 }
 
