@@ -1,0 +1,58 @@
+# What can be done here. `make` alone prints this list.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 30s
+RUN      ?= .
+
+.PHONY: help
+help: ## print this list
+	@echo 'make TARGET, where TARGET is one of'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/keyhook, static, as it is released (without the servers of `keyhook dev`)
+	CGO_ENABLED=0 go build -trimpath -tags nodev -ldflags "-X keyhook/internal/cli.version=$(VERSION)" -o bin/keyhook ./cmd/keyhook
+
+.PHONY: test
+test: ## every test, the black-box tests in their short form
+	go test ./...
+
+.PHONY: check
+check: ## the gate: what CI runs, in full
+	.ci/run
+
+.PHONY: lint
+lint: bin/golangci-lint ## golangci-lint alone
+	bin/golangci-lint run ./...
+
+# Built from source at the version that tools/go.mod pins.
+bin/golangci-lint: tools/go.mod tools/go.sum
+	go build -C tools -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+# The black-box tests run in processes of their own, which -race does not see
+# into: there the binary under test is built with it.
+.PHONY: race
+race: ## every test in its process, and the crash test's binary, with the race detector
+	go test -race $$(go list ./... | grep -vE '^keyhook/test$$')
+	KEYHOOK_TEST_RACE=1 go test -run '^TestCrash$$|^TestCleanStops$$' ./test
+
+.PHONY: crash
+crash: ## the long forms of the black-box tests: hundreds of kills, 200,000 changes behind a dead sink (RUN=TestCrash for one; KEYHOOK_TEST_SEED=n repeats a run)
+	KEYHOOK_TEST_LONG=1 go test -count=1 -timeout 2h -v -run '$(RUN)' ./test
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (30s) each
+	@for package in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "$$package $$target"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## throughput, latency and memory against a bare client loop in the same run
+	go run ./test/bench $(BENCHFLAGS)
