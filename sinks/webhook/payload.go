@@ -1,0 +1,48 @@
+package webhook
+
+import (
+	"errors"
+	"io"
+	"sync"
+)
+
+// payload is the body of a request, which the transport may go on reading after
+// RoundTrip has returned: release ends that.
+type payload struct {
+	mu       sync.Mutex
+	data     []byte
+	released bool
+}
+
+var errReleased = errors.New("the attempt is over")
+
+// release returns once nothing reads the data any more, and lets go of it.
+func (p *payload) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.data, p.released = nil, true
+}
+
+func (p *payload) reader() io.ReadCloser { return &payloadReader{payload: p} }
+
+type payloadReader struct {
+	payload *payload
+	offset  int
+}
+
+func (r *payloadReader) Read(b []byte) (int, error) {
+	p := r.payload
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.released:
+		return 0, errReleased
+	case r.offset == len(p.data):
+		return 0, io.EOF
+	}
+	n := copy(b, p.data[r.offset:])
+	r.offset += n
+	return n, nil
+}
+
+func (r *payloadReader) Close() error { return nil }
