@@ -1,0 +1,198 @@
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"keyhook"
+	"keyhook/checkpoint"
+)
+
+// Dispatcher drives the machine of one shard. It has no state beyond its
+// fields: several may run side by side in one process.
+type Dispatcher struct {
+	cfg    Config
+	log    *slog.Logger
+	loaded *checkpoint.State
+
+	admissions chan *Batch
+	results    chan result
+	loads      chan []load
+	pages      chan page
+	commits    chan *checkpoint.Commit
+	commitDone chan committed
+	poke       chan struct{} // what is behind mu has changed
+	stopping   chan struct{} // closed when Run begins to stop
+	done       chan struct{} // closed when Run has ended
+
+	work    context.Context // of attempts: ends with the grace
+	endWork context.CancelFunc
+	retired sync.WaitGroup // pools that are being closed
+
+	mu       sync.Mutex // held while the machine decides, never while anything waits
+	m        *machine
+	pools    map[string]*pool
+	ranges   []checkpoint.RangeState
+	identity checkpoint.Identity
+	commit   commitState
+	waiters  []waiter
+	toLoad   []load // accepted by the machine, not yet by the loader
+}
+
+// waiter is a Flush that waits for a commit.
+type waiter struct {
+	sequence uint64
+	done     chan struct{}
+}
+
+// Open loads the shard's checkpoint, and the index of what it owes. It takes
+// over the deliverers of cfg.Sinks and closes them when Run ends.
+func Open(ctx context.Context, cfg Config) (*Dispatcher, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	m := newMachine(&cfg)
+	m.start = time.Now()
+	loaded, err := m.restore(ctx, moment{0, m.start}, cfg.Store)
+	if err != nil {
+		return nil, err
+	}
+	d := &Dispatcher{
+		cfg: cfg, log: cfg.Logger, loaded: loaded, m: m,
+		admissions: make(chan *Batch),
+		results:    make(chan result, 1024),
+		loads:      make(chan []load, 1),
+		pages:      make(chan page, 4),
+		commits:    make(chan *checkpoint.Commit, 1),
+		commitDone: make(chan committed, 1),
+		poke:       make(chan struct{}, 1),
+		stopping:   make(chan struct{}),
+		done:       make(chan struct{}),
+		pools:      make(map[string]*pool),
+		ranges:     slices.Clone(loaded.Ranges),
+		identity:   checkpoint.Identity{Source: loaded.Source, ClusterID: loaded.ClusterID, Epoch: loaded.Epoch},
+	}
+	d.work, d.endWork = context.WithCancel(context.WithoutCancel(ctx))
+	return d, nil
+}
+
+// Checkpoint returns the checkpoint as it was when the dispatcher was opened.
+func (d *Dispatcher) Checkpoint() *checkpoint.State { return d.loaded }
+
+// Admit takes over a batch: all of it becomes durable, or none. It waits while
+// too much is uncommitted or commits fail, and returns ctx's error or
+// ErrStopped if the batch was not taken. Batches of one goroutine keep their
+// order.
+func (d *Dispatcher) Admit(ctx context.Context, b *Batch) error {
+	select {
+	case <-d.stopping: // even if the loop could still take it
+		return ErrStopped
+	default:
+	}
+	select {
+	case d.admissions <- b:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-d.stopping:
+		return ErrStopped
+	}
+}
+
+// Identify makes id part of the next commit.
+func (d *Dispatcher) Identify(ctx context.Context, id checkpoint.Identity) error {
+	d.mu.Lock()
+	if d.identity != id {
+		d.identity = id
+		d.m.pend.identity = &id
+	}
+	d.mu.Unlock()
+	d.wake()
+	return d.Flush(ctx)
+}
+
+// Flush returns nil when everything that was admitted before the call is
+// durable.
+func (d *Dispatcher) Flush(ctx context.Context) error {
+	d.mu.Lock()
+	w := waiter{sequence: d.m.sequence, done: make(chan struct{})}
+	switch {
+	case !d.m.pend.empty():
+		w.sequence++
+	case d.m.durableSequence == d.m.sequence:
+		d.mu.Unlock()
+		return nil
+	}
+	d.waiters = append(d.waiters, w)
+	d.mu.Unlock()
+	d.wake()
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-d.done:
+		return ErrStopped
+	}
+}
+
+// SetSinks replaces the sinks. A sink whose fingerprint is unchanged goes on as
+// it is, and its new deliverer is closed unused. A sink that is gone delivers
+// what it owes, then is closed.
+func (d *Dispatcher) SetSinks(all []Sink) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	names := make(map[string]bool, len(all))
+	for _, cfg := range all {
+		cfg.setDefaults()
+		names[cfg.Name] = true
+		d.setSink(cfg)
+	}
+	for _, s := range d.m.order {
+		if !names[s.name] {
+			s.defined = false
+		}
+	}
+	d.wake()
+}
+
+// Status returns a consistent picture, whether Run runs or not.
+func (d *Dispatcher) Status() Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	st := Status{
+		Sinks: d.m.status(), Ranges: slices.Clone(d.ranges), Identity: d.identity,
+		Sequence: d.m.durableSequence, LastCommit: d.commit.last, Stalled: d.commit.stalled,
+		MemoryBytes: d.m.total, Uncommitted: d.m.uncommitted(),
+	}
+	if d.commit.err != nil {
+		st.CommitError = d.commit.err.Error()
+	}
+	return st
+}
+
+func (d *Dispatcher) wake() {
+	select {
+	case d.poke <- struct{}{}:
+	default:
+	}
+}
+
+// report tells the observer and the log of what has ended.
+func (d *Dispatcher) report(now time.Time) {
+	for _, e := range d.m.ends {
+		d.cfg.Observer.Settled(e.d.Rule, e.d.Sink, e.outcome, now.Sub(e.d.Event.Time))
+		if e.outcome == keyhook.Dead {
+			d.log.Warn("dead letter", "id", e.d.ID, "rule", e.d.Rule, "send", e.d.Send, "sink", e.d.Sink,
+				"key", string(e.d.Event.Key), "revision", e.d.Event.Revision, "reason", string(e.reason), "error", e.err)
+		}
+	}
+	clear(d.m.ends)
+	d.m.ends = d.m.ends[:0]
+}
+
+var errFinalCommit = errors.New("the last commit failed: what was delivered since the one before will be delivered again")

@@ -1,0 +1,379 @@
+package dispatcher
+
+import (
+	"container/heap"
+	"slices"
+	"strings"
+	"time"
+
+	"keyhook"
+	"keyhook/checkpoint"
+	"keyhook/sinks"
+)
+
+// machine decides everything and does nothing: it has no clock, no goroutine,
+// no randomness and no I/O. Whoever drives it tells it the time and carries out
+// what nextSends, nextLoads and cut return.
+type machine struct {
+	shard  uint32
+	term   uint64
+	budget int64
+	jitter func() float64
+
+	start time.Time // the wall clock at instant 0
+	total int64     // bytes of deliveries in memory
+
+	sinks    map[string]*sink
+	order    []*sink // by name
+	lanes    map[laneName]*lane
+	numbers  map[uint32]*lane
+	nextLane uint32
+
+	nextOrdinal     uint64
+	sequence        uint64 // of the last cut
+	cutOrdinal      uint64 // nextOrdinal at the last cut
+	cutBytes        int64  // of the last cut, until it is durable
+	callbacks       []func()
+	durable         uint64 // what was admitted below this ordinal is durable, or settled
+	durableSequence uint64
+	pend            pending
+
+	ends []end // of deliveries, since they were last taken
+}
+
+// moment is what the machine is told of the time.
+type moment struct {
+	now  instant
+	wall time.Time // carries the monotonic reading where there is one
+}
+
+// end is the end of a delivery, to be reported.
+type end struct {
+	d       *keyhook.Delivery
+	outcome keyhook.Outcome
+	reason  keyhook.Reason
+	err     string
+}
+
+// send is a delivery to attempt now.
+type send struct {
+	sink *sink
+	item *item
+}
+
+func newMachine(cfg *Config) *machine {
+	m := &machine{
+		shard: cfg.Shard, term: cfg.Term, budget: cfg.MemoryBudget, jitter: cfg.Rand,
+		sinks: make(map[string]*sink), lanes: make(map[laneName]*lane), numbers: make(map[uint32]*lane),
+		nextOrdinal: 1, nextLane: 1,
+	}
+	for _, s := range cfg.Sinks {
+		m.sink(s.Name).configure(s)
+	}
+	return m
+}
+
+func (m *machine) sink(name string) *sink {
+	s := m.sinks[name]
+	if s == nil {
+		s = &sink{name: name, total: &m.total}
+		s.cfg.Name = name
+		s.cfg.setDefaults()
+		m.sinks[name] = s
+		at, _ := slices.BinarySearchFunc(m.order, name, func(s *sink, name string) int { return strings.Compare(s.name, name) })
+		m.order = slices.Insert(m.order, at, s)
+	}
+	return s
+}
+
+func (m *machine) lane(d *keyhook.Delivery) *lane {
+	name := laneName{d.Rule, d.Send, d.Sink}
+	if l := m.lanes[name]; l != nil {
+		return l
+	}
+	l := m.addLane(m.nextLane, name)
+	m.pend.lanes = append(m.pend.lanes, checkpoint.Lane{Number: l.number, Rule: d.Rule, Send: d.Send, Sink: d.Sink})
+	return l
+}
+
+func (m *machine) addLane(number uint32, name laneName) *lane {
+	l := &lane{number: number, name: name, sink: m.sink(name.sink), chains: make(map[uint64]*chain)}
+	m.lanes[name], m.numbers[number] = l, l
+	m.nextLane = max(m.nextLane, number+1)
+	return l
+}
+
+// admit takes a batch.
+func (m *machine) admit(t moment, b *Batch) {
+	for _, d := range b.Deliveries {
+		d.Ordinal, d.Admitted = m.nextOrdinal, t.wall.Round(0)
+		m.nextOrdinal++
+		it := &item{d: d, lane: m.lane(d), chain: chainID(d), size: int64(d.Size()), admitted: t.now}
+		m.pend.bytes += it.size
+		s := it.lane.sink
+		if d.Rejected != nil {
+			m.bury(t, it, d.Rejected.Reason, d.Rejected.Error)
+			continue
+		}
+		s.owed++
+		s.ages.add(d.Admitted.Unix())
+		m.pend.fresh = append(m.pend.fresh, it)
+		m.enqueue(t, it)
+	}
+	m.pend.add(b)
+}
+
+// enqueue puts a new delivery at the end of its chain: in memory if there is
+// room and nothing of the chain is on disk only.
+func (m *machine) enqueue(t moment, it *item) {
+	l, s := it.lane, it.lane.sink
+	if c := l.chains[it.chain]; c != nil {
+		switch {
+		case c.cold == 0 && it.d.OnFailure == keyhook.Supersede && c.state != loading:
+			m.supersede(t, c, it)
+		case c.cold > 0 || c.state == loading || !m.room(t, s, it.size):
+			m.stage(t, c, it)
+		default:
+			c.push(it)
+		}
+		return
+	}
+	if n := l.cold.grow(it.chain); n > 0 {
+		if it.d.OnFailure == keyhook.Supersede && n >= collapseAt {
+			l.cold.hasten(it.chain, t.now)
+			s.placeCold(l, t.now)
+		}
+		return
+	}
+	if !m.room(t, s, it.size) {
+		l.cold.put(coldChain{id: it.chain, from: it.d.Ordinal, due: t.now, count: 1})
+		s.placeCold(l, t.now)
+		return
+	}
+	c := &chain{id: it.chain, lane: l}
+	c.push(it)
+	l.chains[c.id] = c
+	s.makeReady(c, t.now)
+}
+
+// stage counts a delivery that will be on disk only, behind the others of its
+// chain.
+func (m *machine) stage(t moment, c *chain, it *item) {
+	if c.cold == 0 {
+		c.coldFrom = it.d.Ordinal
+	}
+	c.cold++
+	if it.d.OnFailure == keyhook.Supersede && c.cold >= collapseAt && c.state == waiting && m.clean(c) {
+		s := c.lane.sink
+		heap.Remove(&s.waiting, c.place)
+		m.cool(t, c, t.now)
+	}
+}
+
+// supersede makes it the only pending delivery of its key. It takes over the
+// backoff of what it replaces: a key that changes often must not press a sink
+// that fails.
+func (m *machine) supersede(t moment, c *chain, it *item) {
+	var kept *item
+	if c.state == sending {
+		kept = c.pop()
+	}
+	var rest []*item
+	for c.head != nil {
+		old := c.pop()
+		if string(old.d.Event.Key) != string(it.d.Event.Key) {
+			rest = append(rest, old)
+			continue
+		}
+		it.retry.Interval, it.retry.Due = old.retry.Interval, old.retry.Due
+		m.settle(t, old, keyhook.Superseded, "", "")
+	}
+	if kept != nil {
+		c.push(kept)
+	}
+	for _, old := range rest {
+		c.push(old)
+	}
+	c.push(it)
+}
+
+// nextSends returns what to attempt now, and how long the rates make the rest wait (0:
+// not at all).
+func (m *machine) nextSends(t moment) (sends []send, wait time.Duration) {
+	for _, s := range m.order {
+		if !s.open() {
+			continue
+		}
+		for s.inFlight < s.cfg.Concurrency && s.ring.Len() > 0 {
+			ok, w := s.permit(t.wall)
+			if !ok {
+				if wait == 0 || w < wait {
+					wait = w
+				}
+				break
+			}
+			c := s.nextReady()
+			c.state = sending
+			s.inFlight++
+			sends = append(sends, send{s, c.head})
+		}
+	}
+	return sends, wait
+}
+
+// result takes the outcome of an attempt.
+func (m *machine) result(t moment, it *item, err error) keyhook.Outcome {
+	s := it.lane.sink
+	s.inFlight--
+	c := it.lane.chains[it.chain]
+	if err == nil {
+		s.lastDeliveredAt = t.wall
+		c.pop()
+		m.settle(t, it, keyhook.Delivered, "", "")
+		m.advance(t, c)
+		return keyhook.Delivered
+	}
+	s.lastError, s.lastErrorAt = err.Error(), t.wall
+	switch sinks.KindOf(err) {
+	case sinks.Interrupted:
+		s.makeReady(c, t.now)
+		return keyhook.Interrupted
+	case sinks.Hold:
+		s.held, s.reason = true, err.Error()
+		it.retry.Error = err.Error()
+		m.retouch(it)
+		s.makeReady(c, t.now)
+		return keyhook.Held
+	case sinks.Rejected:
+		it.retry.Attempts++
+		c.pop()
+		m.bury(t, it, reasonOf(err), err.Error())
+		m.advance(t, c)
+		return keyhook.Dead
+	default:
+		return m.retry(t, c, it, err)
+	}
+}
+
+// retry lets a failed delivery wait, or gives it up.
+func (m *machine) retry(t moment, c *chain, it *item, err error) keyhook.Outcome {
+	s := it.lane.sink
+	r := s.cfg.Retry
+	it.retry.Attempts++
+	it.retry.Error = err.Error()
+	byAttempts, byAge := r.exhausted(it.retry.Attempts, time.Duration(t.now-it.admitted))
+	switch {
+	case byAttempts, byAge:
+		c.pop()
+		reason := keyhook.ReasonMaxAttempts
+		if !byAttempts {
+			reason = keyhook.ReasonMaxAge
+		}
+		m.bury(t, it, reason, err.Error())
+		m.advance(t, c)
+		return keyhook.Dead
+	case it.d.OnFailure == keyhook.Supersede && c.superseded():
+		interval := r.next(it.retry.Interval)
+		c.pop()
+		c.head.retry.Interval, c.head.retry.Due = interval, t.wall.Add(r.jittered(interval, m.jitter()))
+		m.retouch(c.head)
+		m.settle(t, it, keyhook.Superseded, "", "")
+		m.rest(t, c)
+		return keyhook.Retried
+	}
+	it.retry.Interval = r.next(it.retry.Interval)
+	delay := max(r.jittered(it.retry.Interval, m.jitter()), retryAfter(err))
+	it.retry.Due = t.wall.Add(delay)
+	m.retouch(it)
+	m.rest(t, c)
+	return keyhook.Retried
+}
+
+// superseded reports whether a newer change of the head's key waits behind it.
+func (c *chain) superseded() bool {
+	for it := c.head.next; it != nil; it = it.next {
+		if string(it.d.Event.Key) == string(c.head.d.Event.Key) {
+			return it == c.head.next
+		}
+	}
+	return false
+}
+
+// rest makes a chain ready, or lets it wait, as its head is due.
+func (m *machine) rest(t moment, c *chain) {
+	s := c.lane.sink
+	delay := c.head.retry.Due.Sub(t.wall)
+	if c.head.retry.Due.IsZero() || delay <= 0 {
+		s.makeReady(c, t.now)
+		return
+	}
+	// A wall clock that has jumped must not make a delivery wait for ever.
+	s.makeWaiting(c, t.now+instant(min(delay, s.cfg.Retry.longest())))
+}
+
+// advance goes on with a chain whose head has gone.
+func (m *machine) advance(t moment, c *chain) {
+	switch {
+	case c.head != nil:
+		m.rest(t, c)
+	case c.cold > 0:
+		m.cool(t, c, t.now)
+	default:
+		delete(c.lane.chains, c.id)
+	}
+}
+
+// settle ends a delivery that is no longer in its chain.
+func (m *machine) settle(_ moment, it *item, o keyhook.Outcome, reason keyhook.Reason, text string) {
+	s := it.lane.sink
+	s.owed--
+	s.ages.remove(it.d.Admitted.Unix())
+	it.settled = true
+	if it.written {
+		m.pend.settled = append(m.pend.settled, it.ref())
+	}
+	m.ends = append(m.ends, end{it.d, o, reason, text})
+}
+
+// bury makes a dead letter of a delivery that is no longer in its chain, or
+// never was in one.
+func (m *machine) bury(t moment, it *item, reason keyhook.Reason, text string) {
+	if it.d.Rejected == nil {
+		m.settle(t, it, keyhook.Dead, reason, text)
+	} else {
+		m.ends = append(m.ends, end{it.d, keyhook.Dead, reason, text})
+	}
+	it.lane.sink.deadLetters++
+	m.pend.dead = append(m.pend.dead, checkpoint.DeadLetter{
+		Number: m.nextOrdinal,
+		DeadLetter: keyhook.DeadLetter{
+			Delivery: it.snapshot(), Reason: reason, Error: text, FailedAt: t.wall.Round(0),
+		},
+	})
+	m.nextOrdinal++
+}
+
+// retouch sees to it that the next commit holds the item's retry state.
+func (m *machine) retouch(it *item) {
+	if it.written && !it.retried {
+		it.retried = true
+		m.pend.retried = append(m.pend.retried, it)
+	}
+}
+
+// tick makes ready what has become due.
+func (m *machine) tick(t moment) {
+	for _, s := range m.order {
+		s.tick(t.now)
+	}
+}
+
+// wake returns when tick has something to do, if ever.
+func (m *machine) wake() (at instant, ok bool) {
+	for _, s := range m.order {
+		if w, some := s.wake(); some && (!ok || w < at) {
+			at, ok = w, true
+		}
+	}
+	return at, ok
+}

@@ -1,0 +1,226 @@
+package dispatcher
+
+import (
+	"container/heap"
+	"fmt"
+	"time"
+
+	"keyhook"
+)
+
+const (
+	// loadBytes is how much of one chain is read from disk at once.
+	loadBytes = 128 << 10
+	// maxLoads is how many chains of a sink are on their way from disk at most.
+	maxLoads = 32
+	// evictions bounds the work of making room for one delivery.
+	evictions = 8
+	// collapseAt is how many changes of one key wait on disk before a chain that
+	// may be superseded is read, to keep only the newest.
+	collapseAt = 16
+)
+
+// load is a chain to be read from disk.
+type load struct {
+	lane     *lane
+	chain    uint64
+	from     uint64
+	maxBytes int
+}
+
+// share is what each sink may hold when memory is short.
+func (m *machine) share() int64 {
+	owing := int64(0)
+	for _, s := range m.order {
+		if s.owed > 0 {
+			owing++
+		}
+	}
+	return m.budget / max(1, owing)
+}
+
+// room reports whether a new delivery to s may stay in memory, and moves others to
+// disk for it if it must. A quarter is left to what comes back from disk, so
+// that new deliveries never keep old ones out.
+func (m *machine) room(t moment, s *sink, size int64) bool {
+	if m.total+size <= m.budget/4*3 {
+		return true
+	}
+	share := m.share() / 4 * 3
+	if s.bytes+size <= share {
+		m.evictFromLargest(t)
+		return true
+	}
+	for range evictions {
+		if !m.evictWaiting(t, s) {
+			return false
+		}
+		if s.bytes+size <= share {
+			return true
+		}
+	}
+	return false
+}
+
+// evictFromLargest moves a little of the sink that holds most to disk.
+func (m *machine) evictFromLargest(t moment) {
+	var largest *sink
+	for _, s := range m.order {
+		if largest == nil || s.bytes > largest.bytes {
+			largest = s
+		}
+	}
+	for range evictions {
+		if !m.evictWaiting(t, largest) && !m.evictReady(t, largest) {
+			return
+		}
+	}
+}
+
+// evictWaiting moves one of the chains that wait longest to disk.
+func (m *machine) evictWaiting(t moment, s *sink) bool {
+	// The end of a heap's array is a leaf: not the latest, but late, and free
+	// to remove.
+	for i := len(s.waiting) - 1; i >= 0 && i >= len(s.waiting)-evictions; i-- {
+		c := s.waiting[i]
+		if m.clean(c) {
+			heap.Remove(&s.waiting, i)
+			m.cool(t, c, c.due)
+			return true
+		}
+	}
+	return false
+}
+
+// evictReady moves the chain that would be sent last of a lane to disk.
+func (m *machine) evictReady(t moment, s *sink) bool {
+	for range min(evictions, s.ring.Len()) {
+		l := s.ring.PopFront()
+		s.ring.PushBack(l)
+		// The last one stays: a lane in the ring has something to send.
+		if l.queue.Len() > 1 && m.clean(l.queue.Back()) {
+			c := l.queue.PopBack()
+			m.cool(t, c, c.due)
+			return true
+		}
+	}
+	return false
+}
+
+// clean reports whether the store knows all of a chain that memory knows.
+func (m *machine) clean(c *chain) bool {
+	return c.tail.written && c.tail.d.Ordinal < m.durable &&
+		!c.head.retried && c.head.retriedIn <= m.durableSequence
+}
+
+// cool leaves a chain on disk only.
+func (m *machine) cool(t moment, c *chain, due instant) {
+	cc := coldChain{id: c.id, from: c.coldFrom, due: due, count: c.cold}
+	if c.head != nil {
+		cc.from = c.head.d.Ordinal
+	}
+	for c.head != nil {
+		c.pop()
+		cc.count++
+	}
+	l := c.lane
+	delete(l.chains, c.id)
+	l.cold.put(cc)
+	l.sink.placeCold(l, t.now)
+}
+
+// nextLoads returns the chains to read from disk now: those that are due, as
+// far as there is room, lanes taking turns.
+func (m *machine) nextLoads(t moment) []load {
+	var loads []load
+	for _, s := range m.order {
+		if !s.open() {
+			continue
+		}
+		for tries := s.coldRing.Len(); tries > 0 && m.mayLoad(s); tries-- {
+			l := s.coldRing.PopFront()
+			l.inRing = false
+			if l.cold.len() == 0 || l.cold.top().due > t.now {
+				s.placeCold(l, t.now)
+				continue
+			}
+			if l.cold.top().from >= m.durable {
+				// Not yet written: the next commit brings it within reach.
+				l.inRing = true
+				s.coldRing.PushBack(l)
+				continue
+			}
+			cc := l.cold.pop()
+			s.placeCold(l, t.now)
+			tries = max(tries, s.coldRing.Len()+1)
+			l.chains[cc.id] = &chain{id: cc.id, lane: l, state: loading, cold: cc.count, coldFrom: cc.from, due: cc.due}
+			s.loads++
+			loads = append(loads, load{l, cc.id, cc.from, loadBytes})
+		}
+	}
+	return loads
+}
+
+func (m *machine) mayLoad(s *sink) bool {
+	if s.loads >= maxLoads {
+		return false
+	}
+	coming := int64(s.loads+1) * s.loadSize
+	return s.bytes+coming <= m.share() || s.bytes == 0 && s.loads == 0 || m.total+coming <= m.budget
+}
+
+// loaded takes what was read of a chain.
+func (m *machine) loaded(t moment, l *lane, id uint64, ds []*keyhook.Delivery) ([]load, error) {
+	s, c := l.sink, l.chains[id]
+	s.loads--
+	if len(ds) == 0 || uint32(len(ds)) > c.cold { //nolint:gosec // a page
+		return nil, fmt.Errorf("lane %d (rule %q, send %q, sink %q): the store returned %d deliveries of a chain that is owed %d",
+			l.number, l.name.rule, l.name.send, l.name.sink, len(ds), c.cold)
+	}
+	var size int64
+	for _, d := range ds {
+		it := &item{
+			d: d, lane: l, chain: id, size: int64(d.Size()), retry: d.Retry, written: true,
+			admitted: instant(min(d.Admitted.Sub(m.start), time.Duration(t.now))),
+		}
+		size += it.size
+		c.push(it)
+	}
+	s.loadSize += (size - s.loadSize) / 8
+	c.cold -= uint32(len(ds)) //nolint:gosec // a page
+	c.coldFrom = ds[len(ds)-1].Ordinal + 1
+	if ds[0].OnFailure == keyhook.Supersede {
+		m.collapse(t, c)
+		// The newest change may still be on disk; what is sent must be it.
+		if c.cold > 0 && c.coldFrom < m.durable {
+			s.loads++
+			return []load{{l, id, c.coldFrom, loadBytes}}, nil
+		}
+		m.rest(t, c)
+		return nil, nil
+	}
+	// It was read because it was due, by a clock that does not jump.
+	s.makeReady(c, t.now)
+	return nil, nil
+}
+
+// collapse keeps only the newest of each key in a chain that was read from disk.
+func (m *machine) collapse(t moment, c *chain) {
+	newest := make(map[string]*item)
+	var all []*item
+	for c.head != nil {
+		it := c.pop()
+		all = append(all, it)
+		if old := newest[string(it.d.Event.Key)]; old != nil {
+			it.retry.Interval, it.retry.Due = old.retry.Interval, old.retry.Due
+			m.retouch(it)
+			m.settle(t, old, keyhook.Superseded, "", "")
+		}
+		newest[string(it.d.Event.Key)] = it
+	}
+	for _, it := range all {
+		if !it.settled {
+			c.push(it)
+		}
+	}
+}

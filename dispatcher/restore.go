@@ -1,0 +1,146 @@
+package dispatcher
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"keyhook"
+	"keyhook/checkpoint"
+)
+
+// restore takes over what the store holds of the shard. Everything owed begins
+// on disk only, due as it was before; memory fills as it is needed.
+func (m *machine) restore(ctx context.Context, t moment, store checkpoint.Store) (*checkpoint.State, error) {
+	st, err := store.Load(ctx, m.shard)
+	if err != nil {
+		return nil, fmt.Errorf("load the checkpoint: %w", err)
+	}
+	m.sequence, m.durableSequence = st.Sequence, st.Sequence
+	m.nextOrdinal = max(m.nextOrdinal, st.NextOrdinal)
+	m.durable, m.cutOrdinal = m.nextOrdinal, m.nextOrdinal
+	if m.term == 0 {
+		m.term = max(1, st.Term)
+	}
+	for _, l := range st.Lanes {
+		m.addLane(l.Number, laneName{l.Rule, l.Send, l.Sink})
+	}
+	for name, n := range st.DeadLetters {
+		m.sink(name).deadLetters = int64(n)
+	}
+	if err := m.restoreOwed(ctx, t, store); err != nil {
+		return nil, err
+	}
+	m.dropUnusedLanes()
+	return st, nil
+}
+
+// restoreOwed builds the index of cold chains.
+func (m *machine) restoreOwed(ctx context.Context, t moment, store checkpoint.Store) error {
+	seconds := make(map[*sink]map[int64]int64)
+	var l *lane
+	var last coldChain // being counted; none while count is 0
+	flush := func() {
+		if last.count > 0 {
+			l.cold.put(last)
+		}
+	}
+	for o, err := range store.Owed(ctx, m.shard) {
+		if err != nil {
+			return fmt.Errorf("load what is owed: %w", err)
+		}
+		if l == nil || l.number != o.Lane || last.id != o.Chain {
+			flush()
+			if l = m.numbers[o.Lane]; l == nil {
+				return fmt.Errorf("delivery %d is owed to lane %d, which the checkpoint does not know", o.Ordinal, o.Lane)
+			}
+			last = coldChain{id: o.Chain, from: o.Ordinal, due: dueAt(t, o, l.sink.cfg.Retry.longest())}
+		}
+		last.count++
+		s := l.sink
+		s.owed++
+		if seconds[s] == nil {
+			seconds[s] = make(map[int64]int64)
+		}
+		seconds[s][o.Admitted.Unix()]++
+	}
+	flush()
+	for s, counts := range seconds {
+		s.ages.load(counts)
+	}
+	for _, l := range m.numbers {
+		l.sink.placeCold(l, t.now)
+	}
+	return nil
+}
+
+// dueAt turns a persisted due time into one of this process. What was never
+// tried is due in the order of its age; a due time beyond the longest interval
+// comes from a clock that has jumped.
+func dueAt(t moment, o checkpoint.Owed, longest time.Duration) instant {
+	at := o.Retry.Due
+	if at.IsZero() {
+		return t.now + instant(min(0, o.Admitted.Sub(t.wall)))
+	}
+	return t.now + instant(min(at.Sub(t.wall), longest))
+}
+
+// dropUnusedLanes forgets lanes that are owed nothing: they come back when they
+// are needed, and rules that are gone leave nothing behind.
+func (m *machine) dropUnusedLanes() {
+	for number, l := range m.numbers {
+		if l.cold.len() > 0 {
+			continue
+		}
+		delete(m.numbers, number)
+		delete(m.lanes, l.name)
+		m.pend.dropped = append(m.pend.dropped, number)
+	}
+	slices.Sort(m.pend.dropped)
+	for name, s := range m.sinks {
+		if s.owed == 0 && !s.configured && s.deadLetters == 0 {
+			delete(m.sinks, name)
+			m.order = slices.DeleteFunc(m.order, func(o *sink) bool { return o == s })
+		}
+	}
+}
+
+// status describes the sinks.
+func (m *machine) status() []SinkStatus {
+	all := make([]SinkStatus, 0, len(m.order))
+	for _, s := range m.order {
+		st := SinkStatus{
+			Name: s.name, Configured: s.defined, Owed: s.owed, DeadLetters: s.deadLetters,
+			InFlight: s.inFlight, Held: s.held, Reason: s.reason,
+			LastError: s.lastError, LastErrorAt: s.lastErrorAt, LastDeliveredAt: s.lastDeliveredAt,
+		}
+		if second, ok := s.ages.oldest(); ok {
+			st.OldestAdmitted = time.Unix(second, 0)
+		}
+		all = append(all, st)
+	}
+	return all
+}
+
+// mergeRanges applies what a batch says of ranges to the states known so far.
+func mergeRanges(known []checkpoint.RangeState, drop []keyhook.Range, set []checkpoint.RangeState) []checkpoint.RangeState {
+	if len(drop) == 0 && len(set) == 1 {
+		for i := range known {
+			if known[i].Range.Equal(set[0].Range) {
+				known[i] = set[0]
+				return known
+			}
+		}
+	}
+	known = slices.DeleteFunc(known, func(k checkpoint.RangeState) bool {
+		return slices.ContainsFunc(drop, k.Range.Equal) ||
+			slices.ContainsFunc(set, func(s checkpoint.RangeState) bool { return s.Range.Equal(k.Range) })
+	})
+	known = append(known, set...)
+	slices.SortFunc(known, func(a, b checkpoint.RangeState) int {
+		return cmp.Compare(string(a.Range.Start), string(b.Range.Start))
+	})
+	return known
+}

@@ -1,0 +1,155 @@
+package dispatcher
+
+import (
+	"container/heap"
+	"math"
+	"time"
+
+	"github.com/gammazero/deque"
+	"golang.org/x/time/rate"
+)
+
+// sink is what the machine knows of a receiver.
+type sink struct {
+	name       string
+	cfg        Sink
+	configured bool // a deliverer exists in this process
+	defined    bool // the rule files define it
+	limiter    *rate.Limiter
+
+	inFlight int
+	held     bool
+	reason   string
+
+	ring    deque.Deque[*lane] // lanes with ready chains, in turn
+	waiting waitingHeap
+
+	coldRing deque.Deque[*lane] // lanes with cold chains that are due, in turn
+	parked   parkedHeap         // lanes whose cold chains are due later
+	loads    int                // on the way from disk
+	loadSize int64              // what a load brings, a moving average
+
+	bytes       int64  // of its deliveries in memory
+	total       *int64 // of all sinks
+	owed        int64
+	deadLetters int64
+	ages        ages
+
+	lastError       string
+	lastErrorAt     time.Time
+	lastDeliveredAt time.Time
+}
+
+func (s *sink) configure(cfg Sink) {
+	if s.cfg.Fingerprint != cfg.Fingerprint {
+		s.held, s.reason = false, ""
+	}
+	s.cfg = cfg
+	s.configured, s.defined = true, true
+	if cfg.Rate <= 0 {
+		s.limiter = nil
+		return
+	}
+	limit := rate.Limit(cfg.Rate)
+	if s.limiter == nil || s.limiter.Limit() != limit {
+		// A tenth of a second's worth may go at once: enough to keep a low rate
+		// even, and a high one reachable.
+		s.limiter = rate.NewLimiter(limit, max(1, int(cfg.Rate/10)))
+	}
+}
+
+// open reports whether the sink may be sent to at all.
+func (s *sink) open() bool { return s.configured && !s.held }
+
+func (s *sink) grow(bytes int64) {
+	s.bytes += bytes
+	*s.total += bytes
+}
+
+// permit takes one from the rate, or says when there will be one.
+func (s *sink) permit(wall time.Time) (ok bool, wait time.Duration) {
+	if s.limiter == nil || s.limiter.AllowN(wall, 1) {
+		return true, 0
+	}
+	missing := 1 - s.limiter.TokensAt(wall)
+	seconds := math.Ceil(missing/float64(s.limiter.Limit())*1e9) / 1e9
+	return false, max(time.Microsecond, time.Duration(seconds*float64(time.Second)))
+}
+
+// makeReady puts a chain into its lane's queue.
+func (s *sink) makeReady(c *chain, now instant) {
+	c.state, c.due = ready, now
+	c.lane.queue.PushBack(c)
+	if c.lane.queue.Len() == 1 {
+		s.ring.PushBack(c.lane)
+	}
+}
+
+// nextReady takes the next chain to send, lanes taking turns.
+func (s *sink) nextReady() *chain {
+	if s.ring.Len() == 0 {
+		return nil
+	}
+	l := s.ring.PopFront()
+	c := l.queue.PopFront()
+	if l.queue.Len() > 0 {
+		s.ring.PushBack(l)
+	}
+	return c
+}
+
+// makeWaiting lets a chain wait until it is due.
+func (s *sink) makeWaiting(c *chain, due instant) {
+	c.state, c.due = waiting, due
+	heap.Push(&s.waiting, c)
+}
+
+// placeCold puts a lane where its first cold chain belongs: after any change to
+// the lane's cold index.
+func (s *sink) placeCold(l *lane, now instant) {
+	switch {
+	case l.inRing:
+	case l.cold.len() == 0:
+		if l.parked {
+			heap.Remove(&s.parked, l.place)
+			l.parked = false
+		}
+	case l.cold.top().due <= now:
+		if l.parked {
+			heap.Remove(&s.parked, l.place)
+			l.parked = false
+		}
+		l.inRing = true
+		s.coldRing.PushBack(l)
+	case l.parked:
+		heap.Fix(&s.parked, l.place)
+	default:
+		l.parked = true
+		heap.Push(&s.parked, l)
+	}
+}
+
+// tick makes ready what has become due, in memory and on disk.
+func (s *sink) tick(now instant) {
+	for len(s.waiting) > 0 && s.waiting[0].due <= now {
+		c := heap.Pop(&s.waiting).(*chain) //nolint:forcetypeassert // holds nothing else
+		s.makeReady(c, now)
+	}
+	for len(s.parked) > 0 && s.parked[0].cold.top().due <= now {
+		l := heap.Pop(&s.parked).(*lane) //nolint:forcetypeassert // holds nothing else
+		l.parked = false
+		s.placeCold(l, now)
+	}
+}
+
+// wake returns when tick has something to do, if ever.
+func (s *sink) wake() (at instant, ok bool) {
+	at = math.MaxInt64
+	if len(s.waiting) > 0 {
+		at = s.waiting[0].due
+	}
+	if len(s.parked) > 0 {
+		at = min(at, s.parked[0].cold.top().due)
+	}
+	return at, at != math.MaxInt64
+}
