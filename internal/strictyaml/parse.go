@@ -74,7 +74,7 @@ func (d *document) parse(data []byte) *yaml.Node {
 	}
 	if !utf8.Valid(data) {
 		line, column := invalidAt(data)
-		d.fail(line, column, "the file is not UTF-8", "save it as UTF-8; write other bytes as \"\\xNN\" where a pattern allows them")
+		d.fail(line, column, "the file is not UTF-8", "save it as UTF-8")
 		return nil
 	}
 	text := strings.TrimPrefix(string(data), "\ufeff")

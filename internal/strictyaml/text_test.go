@@ -1,0 +1,89 @@
+package strictyaml_test
+
+import (
+	"strings"
+	"testing"
+
+	"keyhook/internal/strictyaml"
+)
+
+// TestTextLocate marks a place in the code with a "^" and expects to find the
+// mark at the place in the file that Locate gives.
+func TestTextLocate(t *testing.T) {
+	for name, source := range map[string]string{
+		"plain":                 "a:\n  b: x + ^y\n",
+		"plain, not ASCII":      "b: \"\"\nb2: 1\na:\n  b: é + ☃ + ^y\n",
+		"single quotes":         "a:\n  b: '\"x\" + ^y'\n",
+		"doubled single quotes": "a:\n  b: '''x'' + ^y'\n",
+		"double quotes":         "a:\n  b: \"x + ^y\"\n",
+		"literal":               "a:\n  b: |\n    x +\n      ^y\n",
+		"literal, kept":         "a:\n  b: |+\n    x +\n      ^y\n\n",
+		"literal, blank lines":  "a:\n  b: |\n\n\n    é +\n\n    ☃ ^y\n",
+		"literal, indentation":  "a:\n  b: |2-\n     x +\n    ^y\n",
+		"literal, at the end":   "a:\n  b: |\n    ^y",
+		"windows line ends":     "a:\r\n  b: |\r\n    x +\r\n      ^y\r\n",
+		"anchor":                "a:\n  b: &anchor   x + ^y\n",
+		"tag":                   "a:\n  b: !!str 'x + ^y'\n",
+		"anchor on a literal":   "a:\n  b: &x |\n    1 + ^y\n",
+		"byte order mark":       "\ufeffa:\n  b: x + ^y\n",
+		"in a list":             "a: {b: 'x + ^y', c: 3}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := decodeText(t, source)
+			line, column := place(text.Value)
+			got, exact := text.Locate(line, column-1)
+			if !exact {
+				t.Fatalf("no exact place for line %d, column %d of %q", line, column, text.Value)
+			}
+			wantLine, wantColumn := place(strings.TrimPrefix(source, "\ufeff"))
+			if got.Path != "f.yaml" || got.Line != wantLine || got.Column != wantColumn {
+				t.Fatalf("got %s, want %d:%d", got, wantLine, wantColumn)
+			}
+		})
+	}
+}
+
+// TestTextLocateInexact: where the file writes the text in another form, the
+// place is that of the whole.
+func TestTextLocateInexact(t *testing.T) {
+	for name, source := range map[string]string{
+		"folded":           "a:\n  b: >\n    x +\n    ^y\n",
+		"plain, two lines": "a:\n  b: x +\n    ^y\n",
+		"escapes":          "a:\n  b: \"\\\"x\\\" + ^y\"\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := decodeText(t, source)
+			line, column := place(text.Value)
+			got, exact := text.Locate(line, column-1)
+			if exact {
+				t.Fatal("the place is called exact")
+			}
+			if got.Line != 2 || got.Column != 6 {
+				t.Fatalf("got %s, want the start of the scalar, 2:6", got)
+			}
+		})
+	}
+}
+
+func decodeText(t *testing.T, source string) strictyaml.Text {
+	t.Helper()
+	var f struct {
+		A struct {
+			B strictyaml.Text `yaml:"b"`
+			C int             `yaml:"c"`
+		} `yaml:"a"`
+		B  string `yaml:"b"`
+		B2 int    `yaml:"b2"`
+	}
+	if ps := strictyaml.Decode("f.yaml", []byte(source), &f); len(ps) > 0 {
+		t.Fatal(ps)
+	}
+	return f.A.B
+}
+
+// place returns the line and column, both from 1, of the "^" in s.
+func place(s string) (line, column int) {
+	before, _, _ := strings.Cut(s, "^")
+	line = 1 + strings.Count(before, "\n")
+	return line, 1 + len([]rune(before[strings.LastIndex(before, "\n")+1:]))
+}
