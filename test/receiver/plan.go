@@ -1,0 +1,45 @@
+package receiver
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+
+	"keyhook/test/oracle"
+)
+
+// Reply is what the receiver does about a request.
+type Reply int
+
+// Replies.
+const (
+	Accept      Reply = iota // 204
+	Unavailable              // 503
+	Hang                     // no answer, until the sender gives up
+	Reset                    // the connection is reset without an answer
+)
+
+// Plan decides about an attempt; nth counts the attempts with its id, from 1. It
+// may be called from several goroutines at once.
+type Plan func(a *oracle.Attempt, nth int) Reply
+
+// Accepting takes everything.
+func Accepting(*oracle.Attempt, int) Reply { return Accept }
+
+// Always gives every attempt the same reply.
+func Always(r Reply) Plan {
+	return func(*oracle.Attempt, int) Reply { return r }
+}
+
+// Failing fails the given share of attempts, one third each by 503, by hanging
+// and by a reset. What happens to the nth attempt of an id depends on the seed
+// alone.
+func Failing(seed uint64, share float64) Plan {
+	return func(a *oracle.Attempt, nth int) Reply {
+		h := oracle.DigestOf(binary.BigEndian.AppendUint64([]byte(a.ID), uint64(nth)))
+		r := rand.New(rand.NewPCG(seed, uint64(h)))
+		if r.Float64() >= share {
+			return Accept
+		}
+		return []Reply{Unavailable, Hang, Reset}[r.IntN(3)]
+	}
+}
