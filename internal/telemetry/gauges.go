@@ -1,0 +1,121 @@
+package telemetry
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Snapshot is the state of a process at one moment.
+type Snapshot struct {
+	Ready      bool
+	RulesStale bool // the files could not be loaded; older rules run on
+	// Revision is etcd's, Compacted its compacted one, as far as known.
+	Revision, Compacted int64
+	Ranges              []RangeState
+	Sinks               []SinkState
+	MemoryBytes         int64 // of deliveries held in memory
+}
+
+// RangeState is how far the reading of one range has come.
+type RangeState struct {
+	Range    string
+	Position int64 // the last revision admitted whole; 0 before the first
+}
+
+// SinkState is what one sink is owed.
+type SinkState struct {
+	Name        string
+	Owed        int64
+	Oldest      time.Time // when the oldest of what is owed was admitted; zero if nothing is
+	DeadLetters int64
+	InFlight    int
+	Held        bool
+	BreakerOpen bool
+}
+
+// Follow makes the gauges show what snapshot returns. It is called for each
+// scrape, possibly several times at once. Before the first call there are no
+// gauges.
+func (m *Metrics) Follow(snapshot func() Snapshot) { m.snapshot.Store(&snapshot) }
+
+// gauges reads one snapshot for each scrape.
+type gauges struct {
+	metrics *Metrics
+}
+
+func gauge(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+var (
+	owed        = gauge("keyhook_owed", "Deliveries that are owed.", "sink")
+	oldestOwed  = gauge("keyhook_oldest_owed_seconds", "Age of the oldest delivery that is owed; 0 if nothing is.", "sink")
+	deadLetters = gauge("keyhook_dead_letters", "Dead letters that are kept.", "sink")
+	inFlight    = gauge("keyhook_in_flight", "Attempts under way.", "sink")
+	held        = gauge("keyhook_sink_held", "1 while the sink is held: its receiver asked for nothing more.", "sink")
+	breakerOpen = gauge("keyhook_breaker_open", "1 while the sink's circuit breaker is open.", "sink")
+	position    = gauge("keyhook_position_revision", "Last revision of which every change in the range was admitted.", "range")
+	revision    = gauge("keyhook_etcd_revision", "Revision of etcd, as far as seen.")
+	headroom    = gauge("keyhook_compaction_headroom_revisions", "Revisions between etcd's compaction and the position that is furthest behind; below 0 history is lost.")
+	rulesStale  = gauge("keyhook_rules_stale", "1 while the rule files could not be loaded and older rules run on.")
+	ready       = gauge("keyhook_ready", "1 while every later change will be delivered.")
+	memory      = gauge("keyhook_memory_bytes", "Size of the deliveries held in memory.")
+)
+
+func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		owed, oldestOwed, deadLetters, inFlight, held, breakerOpen, position, revision, headroom, rulesStale, ready, memory,
+	} {
+		ch <- d
+	}
+}
+
+func (g *gauges) Collect(ch chan<- prometheus.Metric) {
+	snapshot := g.metrics.snapshot.Load()
+	if snapshot == nil {
+		return
+	}
+	s := (*snapshot)()
+	now := time.Now()
+	send := func(d *prometheus.Desc, v float64, labels ...string) {
+		m, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, v, labels...)
+		if err != nil {
+			m = prometheus.NewInvalidMetric(d, err)
+		}
+		ch <- m
+	}
+	for _, k := range s.Sinks {
+		age := 0.0
+		if !k.Oldest.IsZero() {
+			age = max(now.Sub(k.Oldest), 0).Seconds()
+		}
+		send(owed, float64(k.Owed), k.Name)
+		send(oldestOwed, age, k.Name)
+		send(deadLetters, float64(k.DeadLetters), k.Name)
+		send(inFlight, float64(k.InFlight), k.Name)
+		send(held, number(k.Held), k.Name)
+		send(breakerOpen, number(k.BreakerOpen), k.Name)
+	}
+	behind := int64(0)
+	for _, r := range s.Ranges {
+		send(position, float64(r.Position), r.Range)
+		if r.Position > 0 && (behind == 0 || r.Position < behind) {
+			behind = r.Position
+		}
+	}
+	if behind > 0 {
+		send(headroom, float64(behind-s.Compacted))
+	}
+	send(revision, float64(s.Revision))
+	send(rulesStale, number(s.RulesStale))
+	send(ready, number(s.Ready))
+	send(memory, float64(s.MemoryBytes))
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
