@@ -1,0 +1,176 @@
+package watch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"keyhook"
+)
+
+// history is what is asked of etcd.
+type history interface {
+	// head reads linearizably, with the permission that the range needs.
+	head(ctx context.Context, r keyhook.Range) (head, error)
+	// at returns what key held at revision rev; nil if nothing. errCompacted if
+	// that is gone.
+	at(ctx context.Context, key []byte, rev int64) (*mvccpb.KeyValue, error)
+	// page lists the keys of r at revision rev, in order. errCompacted if that
+	// is gone, errTooLarge if more than maxBytes would have to be received.
+	page(ctx context.Context, r keyhook.Range, rev int64, limit, maxBytes int) (page, error)
+	// watch opens a stream of its own. It ends with ctx.
+	watch(ctx context.Context, r keyhook.Range, rev int64) (stream, error)
+	// versions returns what the reachable members run, by endpoint.
+	versions(ctx context.Context) map[string]string
+}
+
+type head struct {
+	cluster  uint64
+	revision int64
+}
+
+type page struct {
+	kvs  []*mvccpb.KeyValue
+	more bool
+}
+
+// stream is a watch as etcd sends it: first Created, then responses that may be
+// fragments of one another, at last Canceled or an error.
+type stream interface {
+	recv() (*etcdserverpb.WatchResponse, error)
+	requestProgress() error // may be called while another goroutine is in recv
+}
+
+var errTooLarge = errors.New("the page is too large")
+
+// etcd speaks to the server below the convenience of the client's watcher. That
+// one resumes by itself, without the read that shows whether history was rolled
+// back meanwhile, and buffers without bound. Each stream is its own gRPC stream,
+// opened with a fresh token.
+type etcd struct {
+	client  *clientv3.Client
+	kv      etcdserverpb.KVClient
+	watcher etcdserverpb.WatchClient
+	timeout time.Duration
+}
+
+func newEtcd(client *clientv3.Client, timeout time.Duration) *etcd {
+	conn := client.ActiveConnection()
+	return &etcd{
+		client: client, timeout: timeout,
+		kv: etcdserverpb.NewKVClient(conn), watcher: etcdserverpb.NewWatchClient(conn),
+	}
+}
+
+func (e *etcd) read(ctx context.Context, req *etcdserverpb.RangeRequest, maxBytes int) (*etcdserverpb.RangeResponse, error) {
+	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), e.timeout)
+	defer cancel()
+	resp, err := e.kv.Range(ctx, req, grpc.MaxCallRecvMsgSize(maxBytes))
+	if err != nil && strings.Contains(rpctypes.ErrorDesc(err), rpctypes.ErrorDesc(rpctypes.ErrGRPCCompacted)) {
+		return nil, errCompacted
+	}
+	return resp, err
+}
+
+func (e *etcd) head(ctx context.Context, r keyhook.Range) (head, error) {
+	key, end := bounds(r)
+	resp, err := e.read(ctx, &etcdserverpb.RangeRequest{Key: key, RangeEnd: end, Limit: 1, KeysOnly: true}, math.MaxInt32)
+	if err != nil {
+		return head{}, err
+	}
+	return head{cluster: resp.GetHeader().GetClusterId(), revision: resp.GetHeader().GetRevision()}, nil
+}
+
+func (e *etcd) at(ctx context.Context, key []byte, rev int64) (*mvccpb.KeyValue, error) {
+	resp, err := e.read(ctx, &etcdserverpb.RangeRequest{Key: key, Revision: rev}, math.MaxInt32)
+	if err != nil || len(resp.GetKvs()) == 0 {
+		return nil, err
+	}
+	return resp.GetKvs()[0], nil
+}
+
+func (e *etcd) page(ctx context.Context, r keyhook.Range, rev int64, limit, maxBytes int) (page, error) {
+	key, end := bounds(r)
+	if limit == 1 {
+		maxBytes = math.MaxInt32 // there is no smaller page
+	}
+	resp, err := e.read(ctx, &etcdserverpb.RangeRequest{Key: key, RangeEnd: end, Revision: rev, Limit: int64(limit)}, maxBytes)
+	if status.Code(err) == codes.ResourceExhausted && strings.Contains(rpctypes.ErrorDesc(err), "larger than max") {
+		return page{}, errTooLarge
+	}
+	return page{kvs: resp.GetKvs(), more: resp.GetMore()}, err
+}
+
+func (e *etcd) watch(ctx context.Context, r keyhook.Range, rev int64) (stream, error) {
+	if rev < 1 {
+		return nil, fmt.Errorf("watch from revision %d", rev) // etcd would take it for "now"
+	}
+	key, end := bounds(r)
+	w, err := e.watcher.Watch(clientv3.WithRequireLeader(ctx), grpc.MaxCallRecvMsgSize(math.MaxInt32))
+	if err != nil {
+		return nil, err
+	}
+	// An error of Send is only io.EOF: the next Recv has the reason.
+	err = w.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{
+		CreateRequest: &etcdserverpb.WatchCreateRequest{
+			Key: key, RangeEnd: end, StartRevision: rev, ProgressNotify: true, Fragment: true,
+		},
+	}})
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return &grpcStream{w}, nil
+}
+
+type grpcStream struct {
+	grpc etcdserverpb.Watch_WatchClient
+}
+
+func (s *grpcStream) recv() (*etcdserverpb.WatchResponse, error) { return s.grpc.Recv() }
+
+func (s *grpcStream) requestProgress() error {
+	return s.grpc.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_ProgressRequest{
+		ProgressRequest: &etcdserverpb.WatchProgressRequest{},
+	}})
+}
+
+func (e *etcd) versions(ctx context.Context) map[string]string {
+	found := make(map[string]string)
+	for _, endpoint := range e.client.Endpoints() {
+		ctx, cancel := context.WithTimeout(ctx, e.timeout)
+		if st, err := e.client.Status(ctx, endpoint); err == nil {
+			found[endpoint] = st.Version
+		}
+		cancel()
+	}
+	return found
+}
+
+// bounds returns r as etcd's requests have it: keys are never empty, and "\0" is
+// the end of all keys.
+func bounds(r keyhook.Range) (key, end []byte) {
+	key, end = r.Start, r.End
+	if len(key) == 0 {
+		key = []byte{0}
+	}
+	switch {
+	case len(end) == 0:
+		end = []byte{0}
+	case len(r.Start) > 0 && bytes.Equal(end, append(bytes.Clone(key), 0)):
+		end = nil // a single key
+	}
+	return key, end
+}

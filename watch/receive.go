@@ -1,0 +1,186 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"keyhook"
+	"keyhook/checkpoint"
+)
+
+var (
+	errFull   = errors.New("the queue is full")
+	errSilent = errors.New("the watch is silent, progress is not answered")
+)
+
+// receive fills the queue, from one stream after the other, until ctx ends. It
+// never waits for the consumer while a stream is open.
+func (r *runner) receive(ctx context.Context, q *queue, rd *reader) error {
+	bo := r.newBackoff()
+	for {
+		err := r.session(ctx, q, rd, bo.Reset)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errFull):
+			r.cfg.Logger.Debug("the watch of a range pauses until there is room", "range", r.rng.String(), "position", rd.pos.String())
+			err = q.waitHalf(ctx)
+		default:
+			err = r.pause(ctx, err, bo)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// session watches from the reader's position until something ends that. alive is
+// called when the stream proves to work.
+func (r *runner) session(ctx context.Context, q *queue, rd *reader, alive func()) error {
+	if err := r.check(ctx, rd.pos, rd.anchor); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s, err := r.etcd.watch(ctx, r.rng, rd.pos.Next)
+	if err != nil {
+		return err
+	}
+	rd.restart()
+	h := r.hearing(ctx, cancel, s)
+	err = r.drain(s, q, rd, func() { h.heard(); alive() })
+	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
+		err = cause
+	}
+	cancel(nil)
+	h.wait()
+	return err
+}
+
+// drain queues responses until the stream ends or the queue is full.
+func (r *runner) drain(s stream, q *queue, rd *reader, heard func()) error {
+	for {
+		resp, err := s.recv()
+		if err != nil {
+			return err
+		}
+		switch {
+		case resp.GetCompactRevision() > 0:
+			r.seen.sawCompacted(resp.GetCompactRevision())
+			return compactedError(r.rng, rd.pos, resp.GetCompactRevision())
+		case resp.GetCanceled():
+			return canceledError(resp)
+		case resp.GetCreated():
+			r.established(rd.pos)
+			continue
+		}
+		heard()
+		r.seen.sawRevision(resp.GetHeader().GetRevision())
+		before := rd.pos
+		it := rd.take(resp, time.Now())
+		if it.duplicates > 0 {
+			r.cfg.Observer.Duplicates(r.rng, it.duplicates)
+			r.cfg.Logger.Warn("etcd sent changes again, they are dropped", "range", r.rng.String(), "changes", it.duplicates, "position", before.String())
+		}
+		if it.end == before {
+			continue
+		}
+		if q.push(it) {
+			return errFull
+		}
+	}
+}
+
+func canceledError(resp *etcdserverpb.WatchResponse) error {
+	if reason := resp.GetCancelReason(); reason != "" {
+		return errors.New(reason)
+	}
+	return errors.New("etcd cancelled the watch")
+}
+
+// check reads linearizably whether etcd's history still contains pos. A watch
+// from a revision that does not exist yet would be accepted, and skip changes.
+func (r *runner) check(ctx context.Context, pos keyhook.Position, anchor *checkpoint.Anchor) error {
+	h, err := r.etcd.head(ctx, r.rng)
+	if err != nil {
+		return err
+	}
+	if err := r.sameCluster(h); err != nil {
+		return err
+	}
+	read := pos.Revision()
+	if pos.Admitted > 0 {
+		read = pos.Next
+	}
+	if h.revision < read {
+		return rolledBackError(r.rng, fmt.Errorf("etcd is at revision %d, but changes up to revision %d were read from it before", h.revision, read))
+	}
+	if anchor == nil {
+		return nil
+	}
+	kv, err := r.etcd.at(ctx, anchor.Key, anchor.Revision)
+	switch {
+	case errors.Is(err, errCompacted):
+		return nil // whether the position is compacted, too, the watch will tell
+	case err != nil && !r.rng.Contains(anchor.Key) && classify(r.rng, "", err).Kind == PermissionDenied:
+		return nil // inherited from a range that may not be read any more
+	case err != nil:
+		return err
+	case !holds(anchor, kv):
+		return rolledBackError(r.rng, fmt.Errorf("etcd's history is another one: the change of revision %d that was read before is not in it", anchor.Revision))
+	}
+	return nil
+}
+
+func (r *runner) sameCluster(h head) error {
+	r.seen.sawHead(h.revision)
+	if want := r.cfg.Identity.ClusterID; h.cluster != want {
+		return wrongClusterError(r.rng, want, h.cluster)
+	}
+	return nil
+}
+
+// hearing asks an idle stream for progress, and ends one that stays silent.
+type hearing struct {
+	last atomic.Int64 // since epoch
+	wg   sync.WaitGroup
+}
+
+var epoch = time.Now()
+
+func (r *runner) hearing(ctx context.Context, cancel context.CancelCauseFunc, s stream) *hearing {
+	h := new(hearing)
+	h.heard()
+	h.wg.Go(func() {
+		ticker := time.NewTicker(r.cfg.ProgressInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			silent := time.Since(epoch) - time.Duration(h.last.Load())
+			if silent >= r.cfg.ProgressDeadline {
+				cancel(errSilent)
+				return
+			}
+			if silent < r.cfg.ProgressInterval/2 {
+				continue
+			}
+			if err := s.requestProgress(); err != nil {
+				return // the receiver learns why
+			}
+		}
+	})
+	return h
+}
+
+func (h *hearing) heard() { h.last.Store(int64(time.Since(epoch))) }
+func (h *hearing) wait()  { h.wg.Wait() }

@@ -1,0 +1,290 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"golang.org/x/sync/errgroup"
+
+	"keyhook"
+	"keyhook/checkpoint"
+)
+
+// shared is what the runners of a watcher have in common.
+type shared struct {
+	cfg     Config
+	etcd    history
+	overlay *overlay
+	seen    *seen
+}
+
+// runner reads one range, from its start to the end of its context.
+type runner struct {
+	*shared
+	rng keyhook.Range
+	// finish ends the runner at the end of the revision that it is in.
+	finish bool
+
+	// begun and state belong to the goroutine of run, and to whoever waits for
+	// its end. Before the range has begun, state is zero.
+	begun bool
+	state checkpoint.RangeState
+
+	cancel context.CancelFunc
+	done   chan struct{} // closed when run has returned
+	err    error         // of run
+
+	mu     sync.Mutex
+	status RangeStatus
+	gap    bool // halted since it was last established
+}
+
+func newRunner(s *shared, rng keyhook.Range) *runner {
+	return &runner{shared: s, rng: rng, done: make(chan struct{}), status: RangeStatus{Range: rng}}
+}
+
+// resumeRunner returns a runner for a range whose state is durable.
+func resumeRunner(s *shared, st checkpoint.RangeState) *runner {
+	r := newRunner(s, st.Range)
+	r.begun, r.state = true, st
+	r.status.Position, r.status.Seeding = st.Position, st.Seed != nil
+	r.cfg.Observer.Position(r.rng, st.Position.Revision())
+	return r
+}
+
+// errFinished ends a runner that was to finish a revision.
+var errFinished = errors.New("the revision is finished")
+
+// consumerError is a failure of the consumer: nothing can go on.
+type consumerError struct{ err error }
+
+func (e *consumerError) Error() string { return fmt.Sprintf("admit changes: %v", e.err) }
+func (e *consumerError) Unwrap() error { return e.err }
+
+// run blocks. It returns nil when ctx ends, errFinished, or a *consumerError.
+func (r *runner) run(ctx context.Context) error {
+	err := r.prepare(ctx)
+	if err == nil {
+		err = r.follow(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// prepare brings the range to where its watch begins. It tries until ctx ends.
+func (r *runner) prepare(ctx context.Context) error {
+	bo := r.newBackoff()
+	for {
+		err := r.seed(ctx)
+		if _, fatal := errors.AsType[*consumerError](err); err == nil || fatal {
+			return err
+		}
+		if err := r.pause(ctx, err, bo); err != nil {
+			return err
+		}
+	}
+}
+
+// follow watches. One goroutine receives, the other admits.
+func (r *runner) follow(ctx context.Context) error {
+	q := newQueue(r.cfg.QueueBytes)
+	rd := &reader{pos: r.state.Position, anchor: r.state.Anchor}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.receive(ctx, q, rd) })
+	g.Go(func() error { return r.admit(ctx, q) })
+	return g.Wait()
+}
+
+// admit hands what was queued to the consumer. It returns when ctx ends, or with
+// errFinished, or with a *consumerError.
+func (r *runner) admit(ctx context.Context, q *queue) error {
+	a := &assembler{lookup: r.lookup, maxEvents: r.cfg.BatchEvents, maxBytes: r.cfg.BatchBytes}
+	a.reset(r.state)
+	for {
+		it, err := q.pop(ctx)
+		if err != nil {
+			return err
+		}
+		for ok := true; ok; {
+			if err := r.fill(ctx, a, &it); err != nil {
+				return err
+			}
+			q.release(it.bytes)
+			if ok = !a.full(); ok {
+				it, ok = q.tryPop()
+			}
+		}
+		if err := r.emit(ctx, a); err != nil {
+			return err
+		}
+		if r.finish && r.state.Position.Admitted == 0 {
+			return errFinished
+		}
+	}
+}
+
+// fill adds the changes of it to the batch, and admits batches that are full.
+// Only a few last values are in memory at once, however large the revision is.
+func (r *runner) fill(ctx context.Context, a *assembler, it *item) error {
+	for i, c := range it.changes {
+		if a.full() {
+			if err := r.emit(ctx, a); err != nil {
+				return err
+			}
+		}
+		if err := a.add(ctx, c, it.received); err != nil {
+			return err
+		}
+		a.state.Position = it.behind(i)
+		it.changes[i].ev = nil // held by the batch now, and released with it
+	}
+	a.state.Position, a.state.Anchor = it.end, it.anchor
+	return nil
+}
+
+// emit admits the batch and begins the next one.
+func (r *runner) emit(ctx context.Context, a *assembler) error {
+	p := &pending{overlay: r.overlay, changes: a.changes}
+	b := a.batch
+	b.States = []checkpoint.RangeState{a.state}
+	b.Durable = p.release
+	if err := r.hand(ctx, &b, a.state); err != nil {
+		return err
+	}
+	p.add()
+	if n := a.mismatches; n > 0 {
+		r.cfg.Observer.Mismatches(r.rng, n)
+		r.cfg.Logger.Warn("changes do not follow what the mirror holds: earlier ones may have been lost",
+			"range", r.rng.String(), "changes", n, "revision", a.state.Position.Revision())
+	}
+	a.reset(a.state)
+	return nil
+}
+
+// hand gives b to the consumer and makes st the state of the range.
+func (r *runner) hand(ctx context.Context, b *Batch, st checkpoint.RangeState) error {
+	if err := r.cfg.Consumer.Admit(ctx, b); err != nil {
+		return r.consumerFailed(ctx, err)
+	}
+	r.state = st
+	r.mu.Lock()
+	r.status.Position, r.status.Seeding = st.Position, st.Seed != nil
+	r.mu.Unlock()
+	if st.Position.Next > 0 {
+		r.cfg.Observer.Position(r.rng, st.Position.Revision())
+	}
+	if n := len(b.Events); n > 0 {
+		r.cfg.Observer.Events(r.rng, n)
+	}
+	return nil
+}
+
+func (r *runner) flush(ctx context.Context) error {
+	if err := r.cfg.Consumer.Flush(ctx); err != nil {
+		return r.consumerFailed(ctx, err)
+	}
+	return nil
+}
+
+func (r *runner) consumerFailed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return &consumerError{err}
+}
+
+// lookup returns what the mirror holds of key, or will hold. A mirror that fails
+// is asked again until ctx ends: without it no change can be told rightly.
+func (r *runner) lookup(ctx context.Context, key []byte) (*checkpoint.Entry, error) {
+	if e, ok := r.overlay.lookup(key); ok {
+		return e, nil
+	}
+	for bo := r.newBackoff(); ; {
+		e, err := r.cfg.Mirror.Lookup(ctx, r.cfg.Shard, key)
+		if err == nil {
+			return e, nil
+		}
+		err = &Error{Kind: Unexpected, Range: r.rng, Err: fmt.Errorf("read the mirror: %w", err), Hint: "check the checkpoint's directory"}
+		if err := r.pause(ctx, err, bo); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (r *runner) newBackoff() backoff.BackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(r.cfg.RetryInitial),
+		backoff.WithMaxInterval(r.cfg.RetryMax),
+		backoff.WithMultiplier(2),
+		backoff.WithRandomizationFactor(0.5),
+		backoff.WithMaxElapsedTime(0), // never gives up
+	)
+}
+
+// pause reports a failure and waits as long as it asks for. An error is the
+// context's.
+func (r *runner) pause(ctx context.Context, err error, bo backoff.BackOff) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	delay := bo.NextBackOff()
+	if e := classify(r.rng, r.cfg.Client.Username, err); r.failed(ctx, e) {
+		delay = r.cfg.RecheckInterval
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// failed makes e visible, and reports whether it halts the range. Each change of
+// the range's condition is logged once.
+func (r *runner) failed(ctx context.Context, e *Error) (halts bool) {
+	r.mu.Lock()
+	changed := r.status.Err == nil || r.status.Err.Kind != e.Kind
+	gap := e.Halts() && !r.gap
+	r.gap = r.gap || gap
+	r.status.Ready, r.status.Halted, r.status.Err = false, e.Halts(), e
+	r.status.LastError, r.status.LastErrorAt = e.Err.Error(), time.Now()
+	r.mu.Unlock()
+	if gap {
+		r.cfg.Observer.Gap(r.rng, e.Kind)
+	}
+	if changed {
+		level, message := slog.LevelWarn, "a range cannot be read"
+		if e.Halts() {
+			level, message = slog.LevelError, "a range is halted"
+		}
+		r.cfg.Logger.Log(ctx, level, message, "range", r.rng.String(), "reason", string(e.Kind), "error", e.Err.Error(), "hint", e.Hint)
+	}
+	return e.Halts()
+}
+
+// established makes it visible that the range is being watched.
+func (r *runner) established(pos keyhook.Position) {
+	r.mu.Lock()
+	was := r.status.Ready
+	r.status.Ready, r.status.Halted, r.status.Err = true, false, nil
+	r.gap = false
+	r.mu.Unlock()
+	if !was {
+		r.cfg.Logger.Info("watching a range", "range", r.rng.String(), "position", pos.String())
+	}
+}
+
+func (r *runner) snapshot() RangeStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status
+}

@@ -1,0 +1,55 @@
+package watch
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"keyhook"
+)
+
+// Status is how far a [Watcher] has come.
+type Status struct {
+	// Ready: every range that is wanted is watched, and ready.
+	Ready     bool
+	Ranges    []RangeStatus // in key order
+	Revision  int64         // etcd's, as far as seen; 0 if it never was
+	Compacted int64         // etcd's compacted revision, as far as learnt; 0 if never
+}
+
+// RangeStatus is how far the reading of one range has come.
+type RangeStatus struct {
+	Range keyhook.Range
+	// Position of what was admitted; zero until the range has begun.
+	Position keyhook.Position
+	// Ready: the start is durable, the seed complete, the watch established:
+	// every later change will be delivered.
+	Ready bool
+	// Seeding: the range is being listed.
+	Seeding bool
+	// Halted: the range reads nothing until somebody acts; Err says why.
+	Halted bool
+	// Err is why the range is not ready; nil if nothing is wrong.
+	Err *Error
+	// LastError is the last one that occurred, even if it is over.
+	LastError   string
+	LastErrorAt time.Time
+}
+
+// Status returns a picture of this moment.
+func (w *Watcher) Status() Status {
+	w.mu.Lock()
+	st := Status{Ready: w.settled && !w.dirty}
+	for _, r := range w.running {
+		st.Ranges = append(st.Ranges, r.snapshot())
+	}
+	w.mu.Unlock()
+	slices.SortFunc(st.Ranges, func(a, b RangeStatus) int {
+		return strings.Compare(string(a.Range.Start), string(b.Range.Start))
+	})
+	for i := range st.Ranges {
+		st.Ready = st.Ready && st.Ranges[i].Ready
+	}
+	st.Revision, st.Compacted = w.seen.revision(), w.seen.compacted()
+	return st
+}
