@@ -9,7 +9,8 @@ type instant int64
 // no pointers, so that a million of them cost the garbage collector nothing.
 type coldChain struct {
 	id    uint64
-	from  uint64 // ordinal of the head
+	from  uint64 // no ordinal of it is lower
+	last  uint64 // ordinal of the newest
 	due   instant
 	count uint32
 	place int32 // in the heap
@@ -26,14 +27,15 @@ type coldIndex struct {
 
 func (x *coldIndex) len() int { return len(x.heap.order) }
 
-// grow counts one more delivery at the end of chain id and returns how many
+// grow puts one more delivery at the end of chain id and returns how many
 // there are now, 0 if the chain is not cold.
-func (x *coldIndex) grow(id uint64) uint32 {
+func (x *coldIndex) grow(id, ordinal uint64) uint32 {
 	slot, ok := x.slots[id]
 	if !ok {
 		return 0
 	}
 	x.slab[slot].count++
+	x.slab[slot].last = ordinal
 	return x.slab[slot].count
 }
 

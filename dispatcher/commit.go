@@ -52,7 +52,10 @@ func (d *Dispatcher) nextCommit(now time.Time, final bool) time.Time {
 	}
 	switch {
 	case cs.running != nil && cs.retryAt.IsZero():
-		return cs.since.Add(d.cfg.StallAfter)
+		if behind := cs.since.Add(d.cfg.StallAfter); now.Before(behind) {
+			return behind
+		}
+		return time.Time{}
 	case cs.running != nil:
 		if now.Before(cs.retryAt) {
 			return cs.retryAt
@@ -95,7 +98,7 @@ func (d *Dispatcher) endCommit(now time.Time, done committed) error {
 		d.log.Info("commits succeed again: sending and intake go on")
 	}
 	cs.running, cs.err, cs.wait, cs.last = nil, nil, 0, now
-	d.m.committed()
+	d.m.committed(d.moment(now))
 	kept := d.waiters[:0]
 	for _, w := range d.waiters {
 		if w.sequence <= d.m.durableSequence {

@@ -52,6 +52,7 @@ const (
 	sending                   // its head is being sent
 	waiting                   // its head is due later
 	loading                   // its head is on the way from disk
+	parked                    // it waits for a commit
 )
 
 // chain is a queue of which at least the head is in memory, or on its way
@@ -64,8 +65,13 @@ type chain struct {
 	due        instant // when ready or waiting: since or until when
 	place      int     // in the sink's heap of waiting chains
 	cold       uint32  // how many are on disk only
-	coldFrom   uint64  // the first ordinal of those
+	coldFrom   uint64  // no ordinal of those is lower
+	coldLast   uint64  // the highest ordinal of those
 	size       int64
+	// after is the commit that says how the change before the head was given
+	// up. Until it is durable a crash would bring that change back, behind the
+	// head if the head were sent.
+	after uint64
 }
 
 func (c *chain) push(it *item) {

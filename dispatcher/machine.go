@@ -37,6 +37,7 @@ type machine struct {
 	durable         uint64 // what was admitted below this ordinal is durable, or settled
 	durableSequence uint64
 	pend            pending
+	parked          []*chain
 
 	ends []end // of deliveries, since they were last taken
 }
@@ -127,26 +128,27 @@ func (m *machine) admit(t moment, b *Batch) {
 // room and nothing of the chain is on disk only.
 func (m *machine) enqueue(t moment, it *item) {
 	l, s := it.lane, it.lane.sink
+	fits := m.room(t, s, it.size) // first: making room may move this very chain
 	if c := l.chains[it.chain]; c != nil {
 		switch {
 		case c.cold == 0 && it.d.OnFailure == keyhook.Supersede && c.state != loading:
 			m.supersede(t, c, it)
-		case c.cold > 0 || c.state == loading || !m.room(t, s, it.size):
+		case c.cold > 0 || c.state == loading || !fits:
 			m.stage(t, c, it)
 		default:
 			c.push(it)
 		}
 		return
 	}
-	if n := l.cold.grow(it.chain); n > 0 {
+	if n := l.cold.grow(it.chain, it.d.Ordinal); n > 0 {
 		if it.d.OnFailure == keyhook.Supersede && n >= collapseAt {
 			l.cold.hasten(it.chain, t.now)
 			s.placeCold(l, t.now)
 		}
 		return
 	}
-	if !m.room(t, s, it.size) {
-		l.cold.put(coldChain{id: it.chain, from: it.d.Ordinal, due: t.now, count: 1})
+	if !fits {
+		l.cold.put(coldChain{id: it.chain, from: it.d.Ordinal, last: it.d.Ordinal, due: t.now, count: 1})
 		s.placeCold(l, t.now)
 		return
 	}
@@ -163,6 +165,7 @@ func (m *machine) stage(t moment, c *chain, it *item) {
 		c.coldFrom = it.d.Ordinal
 	}
 	c.cold++
+	c.coldLast = it.d.Ordinal
 	if it.d.OnFailure == keyhook.Supersede && c.cold >= collapseAt && c.state == waiting && m.clean(c) {
 		s := c.lane.sink
 		heap.Remove(&s.waiting, c.place)
@@ -187,6 +190,7 @@ func (m *machine) supersede(t moment, c *chain, it *item) {
 		}
 		it.retry.Interval, it.retry.Due = old.retry.Interval, old.retry.Due
 		m.settle(t, old, keyhook.Superseded, "", "")
+		c.after = m.sequence + 1
 	}
 	if kept != nil {
 		c.push(kept)
@@ -213,6 +217,10 @@ func (m *machine) nextSends(t moment) (sends []send, wait time.Duration) {
 				break
 			}
 			c := s.nextReady()
+			if c.after > m.durableSequence {
+				m.park(c)
+				continue
+			}
 			c.state = sending
 			s.inFlight++
 			sends = append(sends, send{s, c.head})
@@ -248,7 +256,7 @@ func (m *machine) result(t moment, it *item, err error) keyhook.Outcome {
 		it.retry.Attempts++
 		c.pop()
 		m.bury(t, it, reasonOf(err), err.Error())
-		m.advance(t, c)
+		m.giveUp(t, c, it)
 		return keyhook.Dead
 	default:
 		return m.retry(t, c, it, err)
@@ -270,7 +278,7 @@ func (m *machine) retry(t moment, c *chain, it *item, err error) keyhook.Outcome
 			reason = keyhook.ReasonMaxAge
 		}
 		m.bury(t, it, reason, err.Error())
-		m.advance(t, c)
+		m.giveUp(t, c, it)
 		return keyhook.Dead
 	case it.d.OnFailure == keyhook.Supersede && c.superseded():
 		interval := r.next(it.retry.Interval)
@@ -278,6 +286,7 @@ func (m *machine) retry(t moment, c *chain, it *item, err error) keyhook.Outcome
 		c.head.retry.Interval, c.head.retry.Due = interval, t.wall.Add(r.jittered(interval, m.jitter()))
 		m.retouch(c.head)
 		m.settle(t, it, keyhook.Superseded, "", "")
+		c.after = m.sequence + 1
 		m.rest(t, c)
 		return keyhook.Retried
 	}
@@ -321,6 +330,36 @@ func (m *machine) advance(t moment, c *chain) {
 	default:
 		delete(c.lane.chains, c.id)
 	}
+}
+
+// giveUp goes on with a chain whose head is dead: not before that is durable.
+func (m *machine) giveUp(t moment, c *chain, it *item) {
+	if it.d.Order == keyhook.OrderKey {
+		c.after = m.sequence + 1
+		m.park(c)
+		return
+	}
+	m.advance(t, c)
+}
+
+// park lets a chain wait for the commit that it must follow.
+func (m *machine) park(c *chain) {
+	c.state = parked
+	m.parked = append(m.parked, c)
+}
+
+// unpark goes on with the chains whose commit is durable.
+func (m *machine) unpark(t moment) {
+	kept := m.parked[:0]
+	for _, c := range m.parked {
+		if c.after > m.durableSequence {
+			kept = append(kept, c)
+			continue
+		}
+		m.advance(t, c)
+	}
+	clear(m.parked[len(kept):])
+	m.parked = kept
 }
 
 // settle ends a delivery that is no longer in its chain.

@@ -25,6 +25,7 @@ type load struct {
 	lane     *lane
 	chain    uint64
 	from     uint64
+	below    uint64 // what was durable when the read was asked for
 	maxBytes int
 }
 
@@ -109,13 +110,16 @@ func (m *machine) evictReady(t moment, s *sink) bool {
 
 // clean reports whether the store knows all of a chain that memory knows.
 func (m *machine) clean(c *chain) bool {
-	return c.tail.written && c.tail.d.Ordinal < m.durable &&
+	return c.after <= m.durableSequence && c.tail.written && c.tail.d.Ordinal < m.durable &&
 		!c.head.retried && c.head.retriedIn <= m.durableSequence
 }
 
 // cool leaves a chain on disk only.
 func (m *machine) cool(t moment, c *chain, due instant) {
-	cc := coldChain{id: c.id, from: c.coldFrom, due: due, count: c.cold}
+	cc := coldChain{id: c.id, from: c.coldFrom, last: c.coldLast, due: due, count: c.cold}
+	if c.cold == 0 {
+		cc.last = c.tail.d.Ordinal
+	}
 	if c.head != nil {
 		cc.from = c.head.d.Ordinal
 	}
@@ -137,7 +141,7 @@ func (m *machine) nextLoads(t moment) []load {
 		if !s.open() {
 			continue
 		}
-		for tries := s.coldRing.Len(); tries > 0 && m.mayLoad(s); tries-- {
+		for tries := s.coldRing.Len(); tries > 0 && m.mayLoad(t, s); tries-- {
 			l := s.coldRing.PopFront()
 			l.inRing = false
 			if l.cold.len() == 0 || l.cold.top().due > t.now {
@@ -153,26 +157,43 @@ func (m *machine) nextLoads(t moment) []load {
 			cc := l.cold.pop()
 			s.placeCold(l, t.now)
 			tries = max(tries, s.coldRing.Len()+1)
-			l.chains[cc.id] = &chain{id: cc.id, lane: l, state: loading, cold: cc.count, coldFrom: cc.from, due: cc.due}
+			l.chains[cc.id] = &chain{id: cc.id, lane: l, state: loading, cold: cc.count, coldFrom: cc.from, coldLast: cc.last, due: cc.due}
 			s.loads++
-			loads = append(loads, load{l, cc.id, cc.from, loadBytes})
+			loads = append(loads, load{l, cc.id, cc.from, m.durable, loadBytes})
 		}
 	}
 	return loads
 }
 
-func (m *machine) mayLoad(s *sink) bool {
+// mayLoad reports whether s has room for one more chain. Chains that wait make
+// room for those that are due.
+func (m *machine) mayLoad(t moment, s *sink) bool {
 	if s.loads >= maxLoads {
 		return false
 	}
-	coming := int64(s.loads+1) * s.loadSize
-	return s.bytes+coming <= m.share() || s.bytes == 0 && s.loads == 0 || m.total+coming <= m.budget
+	for range evictions {
+		coming := int64(s.loads+1) * s.loadSize
+		if m.total+coming <= m.budget || s.bytes+coming <= m.share() || s.bytes == 0 && s.loads == 0 {
+			return true
+		}
+		if !m.evictWaiting(t, s) {
+			return false
+		}
+	}
+	return false
 }
 
 // loaded takes what was read of a chain.
-func (m *machine) loaded(t moment, l *lane, id uint64, ds []*keyhook.Delivery) ([]load, error) {
-	s, c := l.sink, l.chains[id]
+func (m *machine) loaded(t moment, r load, ds []*keyhook.Delivery) ([]load, error) {
+	l := r.lane
+	s, c := l.sink, l.chains[r.chain]
 	s.loads--
+	if len(ds) == 0 && c.coldLast >= r.below {
+		// The rest was not yet durable. By now it may be.
+		c.coldFrom = r.below
+		m.afterLoad(t, c)
+		return nil, nil
+	}
 	if len(ds) == 0 || uint32(len(ds)) > c.cold { //nolint:gosec // a page
 		return nil, fmt.Errorf("lane %d (rule %q, send %q, sink %q): the store returned %d deliveries of a chain that is owed %d",
 			l.number, l.name.rule, l.name.send, l.name.sink, len(ds), c.cold)
@@ -180,7 +201,7 @@ func (m *machine) loaded(t moment, l *lane, id uint64, ds []*keyhook.Delivery) (
 	var size int64
 	for _, d := range ds {
 		it := &item{
-			d: d, lane: l, chain: id, size: int64(d.Size()), retry: d.Retry, written: true,
+			d: d, lane: l, chain: c.id, size: int64(d.Size()), retry: d.Retry, written: true,
 			admitted: instant(min(d.Admitted.Sub(m.start), time.Duration(t.now))),
 		}
 		size += it.size
@@ -194,14 +215,25 @@ func (m *machine) loaded(t moment, l *lane, id uint64, ds []*keyhook.Delivery) (
 		// The newest change may still be on disk; what is sent must be it.
 		if c.cold > 0 && c.coldFrom < m.durable {
 			s.loads++
-			return []load{{l, id, c.coldFrom, loadBytes}}, nil
+			return []load{{l, c.id, c.coldFrom, m.durable, loadBytes}}, nil
 		}
-		m.rest(t, c)
-		return nil, nil
 	}
-	// It was read because it was due, by a clock that does not jump.
-	s.makeReady(c, t.now)
+	m.afterLoad(t, c)
 	return nil, nil
+}
+
+// afterLoad goes on with a chain of which as much was read as is needed.
+func (m *machine) afterLoad(t moment, c *chain) {
+	switch {
+	case c.head == nil:
+		m.cool(t, c, t.now)
+	case c.head.d.OnFailure == keyhook.Supersede:
+		// It may have been read only to collapse it.
+		m.rest(t, c)
+	default:
+		// It was read because it was due, by a clock that does not jump.
+		c.lane.sink.makeReady(c, t.now)
+	}
 }
 
 // collapse keeps only the newest of each key in a chain that was read from disk.
@@ -215,6 +247,7 @@ func (m *machine) collapse(t moment, c *chain) {
 			it.retry.Interval, it.retry.Due = old.retry.Interval, old.retry.Due
 			m.retouch(it)
 			m.settle(t, old, keyhook.Superseded, "", "")
+			c.after = m.sequence + 1
 		}
 		newest[string(it.d.Event.Key)] = it
 	}

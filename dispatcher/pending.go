@@ -114,13 +114,14 @@ func (m *machine) cut() *checkpoint.Commit {
 }
 
 // committed says that the last cut is durable.
-func (m *machine) committed() {
+func (m *machine) committed(t moment) {
 	m.durable, m.durableSequence = m.cutOrdinal, m.sequence
 	m.cutBytes = 0
 	for _, f := range m.callbacks {
 		f()
 	}
 	m.callbacks = nil
+	m.unpark(t)
 }
 
 // uncommitted returns the bytes that were admitted and are not durable.

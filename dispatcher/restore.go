@@ -41,24 +41,25 @@ func (m *machine) restore(ctx context.Context, t moment, store checkpoint.Store)
 func (m *machine) restoreOwed(ctx context.Context, t moment, store checkpoint.Store) error {
 	seconds := make(map[*sink]map[int64]int64)
 	var l *lane
-	var last coldChain // being counted; none while count is 0
+	var counted coldChain // being counted; none while count is 0
 	flush := func() {
-		if last.count > 0 {
-			l.cold.put(last)
+		if counted.count > 0 {
+			l.cold.put(counted)
 		}
 	}
 	for o, err := range store.Owed(ctx, m.shard) {
 		if err != nil {
 			return fmt.Errorf("load what is owed: %w", err)
 		}
-		if l == nil || l.number != o.Lane || last.id != o.Chain {
+		if l == nil || l.number != o.Lane || counted.id != o.Chain {
 			flush()
 			if l = m.numbers[o.Lane]; l == nil {
 				return fmt.Errorf("delivery %d is owed to lane %d, which the checkpoint does not know", o.Ordinal, o.Lane)
 			}
-			last = coldChain{id: o.Chain, from: o.Ordinal, due: dueAt(t, o, l.sink.cfg.Retry.longest())}
+			counted = coldChain{id: o.Chain, from: o.Ordinal, due: dueAt(t, o, l.sink.cfg.Retry.longest())}
 		}
-		last.count++
+		counted.count++
+		counted.last = o.Ordinal
 		s := l.sink
 		s.owed++
 		if seconds[s] == nil {

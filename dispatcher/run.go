@@ -230,7 +230,7 @@ func (d *Dispatcher) takePage(p page) error {
 	if p.err != nil {
 		return fmt.Errorf("read what is owed: %w", p.err)
 	}
-	more, err := d.m.loaded(d.moment(time.Now()), p.load.lane, p.load.chain, p.ds)
+	more, err := d.m.loaded(d.moment(time.Now()), p.load, p.ds)
 	d.toLoad = append(d.toLoad, more...)
 	return err
 }

@@ -1,0 +1,294 @@
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"keyhook"
+	"keyhook/checkpoint"
+	"keyhook/checkpoint/checkpointtest"
+	"keyhook/sinks"
+)
+
+// TestStories runs the scripts in testdata: each drives a machine by hand, with
+// the clock and the store in the script's hands.
+//
+//	sink NAME [concurrency=N] [rate=N] [max_attempts=N] [max_age=D]
+//	admit                    a line each: RULE SINK KEY ID [none|newest] [size=N] [rejected=REASON]
+//	send                     what goes out now
+//	answer ID ok|fail|reject|hold|cut|throttle=D
+//	pass D                   time goes by
+//	clock D                  the wall clock alone jumps
+//	commit · cut · durable   a whole commit, its beginning, its end
+//	load                     chains come in from disk
+//	crash                    a new process on the same store
+//	forget                   … and without sinks
+//	budget N                 bytes of memory
+//	status
+func TestStories(t *testing.T) {
+	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
+		st := &story{store: checkpointtest.NewMemory(), now: moment{0, time.Unix(1_700_000_000, 0)}}
+		st.cfg = Config{Store: st.store, Rand: func() float64 { return 0.5 }}
+		if err := st.cfg.setDefaults(); err != nil {
+			t.Fatal(err)
+		}
+		st.open(t)
+		datadriven.RunTest(t, path, st.run)
+	})
+}
+
+type story struct {
+	store    *checkpointtest.Memory
+	cfg      Config
+	m        *machine
+	now      moment
+	inFlight []send
+	running  *checkpoint.Commit
+}
+
+func (st *story) open(t *testing.T) {
+	st.m = newMachine(&st.cfg)
+	st.m.start, st.now.now = st.now.wall, 0
+	if _, err := st.m.restore(context.Background(), st.now, st.store); err != nil {
+		t.Fatal(err)
+	}
+	st.inFlight, st.running = nil, nil
+}
+
+func (st *story) run(t *testing.T, td *datadriven.TestData) string {
+	var out strings.Builder
+	switch td.Cmd {
+	case "budget":
+		st.m.budget = int64(number(t, td.CmdArgs[0].Key))
+		st.cfg.MemoryBudget = st.m.budget
+	case "sink":
+		st.sink(t, td)
+	case "forget":
+		st.cfg.Sinks = nil
+	case "admit":
+		st.admit(t, td.Input)
+	case "send":
+		st.m.tick(st.now)
+		sends, wait := st.m.nextSends(st.now)
+		for _, s := range sends {
+			fmt.Fprintf(&out, "%s → %s\n", s.item.d.ID, s.sink.name)
+		}
+		if wait > 0 {
+			fmt.Fprintf(&out, "the rate allows the next in %s\n", wait.Round(time.Millisecond))
+		}
+		st.inFlight = append(st.inFlight, sends...)
+	case "answer":
+		st.answer(t, &out, td)
+	case "pass":
+		d := duration(t, td.CmdArgs[0].Key)
+		st.now.now += instant(d)
+		st.now.wall = st.now.wall.Add(d)
+	case "clock":
+		st.now.wall = st.now.wall.Add(duration(t, td.CmdArgs[0].Key))
+	case "commit":
+		st.cut(&out)
+		st.durable(t)
+	case "cut":
+		st.cut(&out)
+	case "durable":
+		st.durable(t)
+	case "load":
+		st.m.tick(st.now)
+		for loads := st.m.nextLoads(st.now); len(loads) > 0; loads = loads[1:] {
+			ds, err := st.store.Read(t.Context(), 0, loads[0].lane.number, loads[0].chain, loads[0].from, loads[0].maxBytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			more, err := st.m.loaded(st.now, loads[0], ds)
+			if err != nil {
+				t.Fatal(err)
+			}
+			loads = append(loads, more...)
+			for _, d := range ds {
+				fmt.Fprintf(&out, "%s from disk\n", d.ID)
+			}
+		}
+	case "crash":
+		st.open(t)
+	case "status":
+		st.status(&out)
+	default:
+		t.Fatalf("%s: no such command: %s", td.Pos, td.Cmd)
+	}
+	st.ends(&out)
+	return out.String()
+}
+
+func (st *story) sink(t *testing.T, td *datadriven.TestData) {
+	s := Sink{Name: td.CmdArgs[0].Key, Concurrency: 10, Fingerprint: fmt.Sprint(td.CmdArgs)}
+	for _, a := range td.CmdArgs[1:] {
+		switch a.Key {
+		case "concurrency":
+			s.Concurrency = number(t, a.Vals[0])
+		case "rate":
+			s.Rate = float64(number(t, a.Vals[0]))
+		case "max_attempts":
+			s.Retry.MaxAttempts = number(t, a.Vals[0])
+		case "max_age":
+			s.Retry.MaxAge = duration(t, a.Vals[0])
+		default:
+			t.Fatalf("%s: no such argument: %s", td.Pos, a.Key)
+		}
+	}
+	s.setDefaults()
+	st.cfg.Sinks = append(slices.DeleteFunc(st.cfg.Sinks, func(o Sink) bool { return o.Name == s.Name }), s)
+	st.m.sink(s.Name).configure(s)
+}
+
+func (st *story) admit(t *testing.T, input string) {
+	b := &Batch{}
+	for line := range strings.Lines(input) {
+		f := strings.Fields(line)
+		d := &keyhook.Delivery{
+			Rule: f[0], Send: f[1], Sink: f[1], ID: f[3],
+			Event: &keyhook.Event{Type: keyhook.Put, Key: []byte(f[2]), Revision: 1},
+		}
+		for _, a := range f[4:] {
+			name, value, _ := strings.Cut(a, "=")
+			switch name {
+			case "none":
+				d.Order = keyhook.OrderNone
+			case "newest":
+				d.OnFailure = keyhook.Supersede
+			case "size":
+				d.Message.Body = make([]byte, number(t, value))
+			case "rejected":
+				d.Rejected = &keyhook.Rejection{Reason: keyhook.Reason(value), Error: "no message"}
+			default:
+				t.Fatalf("no such word: %s", a)
+			}
+		}
+		b.Deliveries = append(b.Deliveries, d)
+	}
+	st.m.admit(st.now, b)
+}
+
+func (st *story) answer(t *testing.T, out *strings.Builder, td *datadriven.TestData) {
+	id, how := td.CmdArgs[0].Key, td.CmdArgs[1]
+	var err error
+	switch how.Key {
+	case "ok":
+	case "fail":
+		err = errors.New("503")
+	case "reject":
+		err = &sinks.Error{Kind: sinks.Rejected, Err: errors.New("422")}
+	case "hold":
+		err = &sinks.Error{Kind: sinks.Hold, Err: errors.New("410")}
+	case "cut":
+		err = &sinks.Error{Kind: sinks.Interrupted, Err: errors.New("stopped")}
+	case "throttle":
+		err = &sinks.Error{Kind: sinks.Throttled, RetryAfter: duration(t, how.Vals[0]), Err: errors.New("429")}
+	default:
+		t.Fatalf("%s: no such answer: %s", td.Pos, how.Key)
+	}
+	i := slices.IndexFunc(st.inFlight, func(s send) bool { return s.item.d.ID == id })
+	if i < 0 {
+		t.Fatalf("%s: %s is not in flight", td.Pos, id)
+	}
+	it := st.inFlight[i].item
+	st.inFlight = slices.Delete(st.inFlight, i, i+1)
+	outcome := st.m.result(st.now, it, err)
+	fmt.Fprintf(out, "%s", outcome)
+	if outcome == keyhook.Retried && !it.settled {
+		fmt.Fprintf(out, " in %s, attempt %d done", it.retry.Due.Sub(st.now.wall), it.retry.Attempts)
+	}
+	out.WriteString("\n")
+}
+
+func (st *story) cut(out *strings.Builder) {
+	st.running = st.m.cut()
+	c := st.running
+	if c == nil {
+		out.WriteString("nothing to say\n")
+		return
+	}
+	var parts []string
+	add := func(what string, n int) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	add("owed", len(c.Admitted))
+	add("retried", len(c.Retried))
+	add("settled", len(c.Settled))
+	add("dead", len(c.Dead))
+	fmt.Fprintf(out, "commit %d: %s\n", c.Sequence, strings.Join(parts, ", "))
+}
+
+func (st *story) durable(t *testing.T) {
+	if st.running == nil {
+		return
+	}
+	if err := st.store.Commit(t.Context(), st.running); err != nil {
+		t.Fatal(err)
+	}
+	st.running = nil
+	st.m.committed(st.now)
+}
+
+func (st *story) ends(out *strings.Builder) {
+	for _, e := range st.m.ends {
+		if e.outcome == keyhook.Delivered {
+			continue
+		}
+		fmt.Fprintf(out, "%s: %s", e.d.ID, e.outcome)
+		if e.reason != "" {
+			fmt.Fprintf(out, " (%s: %s)", e.reason, e.err)
+		}
+		out.WriteString("\n")
+	}
+	st.m.ends = nil
+}
+
+func (st *story) status(out *strings.Builder) {
+	for _, s := range st.m.status() {
+		fmt.Fprintf(out, "%s: owed %d, in flight %d, dead letters %d", s.Name, s.Owed, s.InFlight, s.DeadLetters)
+		if !s.OldestAdmitted.IsZero() {
+			fmt.Fprintf(out, ", oldest %s", st.now.wall.Sub(s.OldestAdmitted))
+		}
+		if s.Held {
+			fmt.Fprintf(out, ", held (%s)", s.Reason)
+		}
+		if !s.Configured {
+			out.WriteString(", not configured")
+		}
+		cold, warm := 0, 0
+		for _, l := range st.m.numbers {
+			if l.name.sink == s.Name {
+				cold, warm = cold+l.cold.len(), warm+len(l.chains)
+			}
+		}
+		fmt.Fprintf(out, "; chains: %d in memory, %d on disk\n", warm, cold)
+	}
+	if at, ok := st.m.wake(); ok {
+		fmt.Fprintf(out, "due next in %s\n", time.Duration(at-st.now.now))
+	}
+}
+
+func number(t *testing.T, s string) int {
+	var n int
+	if _, err := fmt.Sscan(s, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func duration(t *testing.T, s string) time.Duration {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
