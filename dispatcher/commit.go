@@ -17,7 +17,6 @@ type commitState struct {
 	wait    time.Duration
 
 	pendingSince time.Time // of the oldest work that is not in running
-	lastCut      time.Time
 	last         time.Time // success
 	err          error     // of the last try
 	stalled      bool
@@ -66,11 +65,13 @@ func (d *Dispatcher) nextCommit(now time.Time, final bool) time.Time {
 	case d.m.pend.empty():
 		return time.Time{}
 	}
-	at := cs.lastCut.Add(d.cfg.CommitInterval)
+	// The interval counts from the first thing to say: most of what comes with it
+	// will have succeeded by then, and is never written.
+	at := cs.pendingSince.Add(d.cfg.CommitInterval)
 	if now.Before(at) && !final && len(d.waiters) == 0 && d.m.pend.bytes < d.cfg.UncommittedBudget/2 {
 		return at
 	}
-	cs.running, cs.since, cs.pendingSince, cs.lastCut = d.m.cut(), cs.pendingSince, time.Time{}, now
+	cs.running, cs.since, cs.pendingSince = d.m.cut(), cs.pendingSince, time.Time{}
 	d.commits <- cs.running
 	return cs.since.Add(d.cfg.StallAfter)
 }
