@@ -77,7 +77,7 @@ func newMachine(cfg *Config) *machine {
 func (m *machine) sink(name string) *sink {
 	s := m.sinks[name]
 	if s == nil {
-		s = &sink{name: name, total: &m.total}
+		s = &sink{name: name, total: &m.total, loadSize: int64(m.loadBytes())}
 		s.cfg.Name = name
 		s.cfg.setDefaults()
 		m.sinks[name] = s

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// loadBytes is how much of one chain is read from disk at once.
-	loadBytes = 128 << 10
+	// maxLoadBytes is how much of one chain is read from disk at once at most.
+	maxLoadBytes = 128 << 10
 	// maxLoads is how many chains of a sink are on their way from disk at most.
 	maxLoads = 32
 	// evictions bounds the work of making room for one delivery.
@@ -28,6 +28,9 @@ type load struct {
 	below    uint64 // what was durable when the read was asked for
 	maxBytes int
 }
+
+// loadBytes is how much of one chain is read from disk at once.
+func (m *machine) loadBytes() int { return int(min(maxLoadBytes, m.budget/16)) }
 
 // share is what each sink may hold when memory is short.
 func (m *machine) share() int64 {
@@ -159,7 +162,7 @@ func (m *machine) nextLoads(t moment) []load {
 			tries = max(tries, s.coldRing.Len()+1)
 			l.chains[cc.id] = &chain{id: cc.id, lane: l, state: loading, cold: cc.count, coldFrom: cc.from, coldLast: cc.last, due: cc.due}
 			s.loads++
-			loads = append(loads, load{l, cc.id, cc.from, m.durable, loadBytes})
+			loads = append(loads, load{l, cc.id, cc.from, m.durable, m.loadBytes()})
 		}
 	}
 	return loads
@@ -215,7 +218,7 @@ func (m *machine) loaded(t moment, r load, ds []*keyhook.Delivery) ([]load, erro
 		// The newest change may still be on disk; what is sent must be it.
 		if c.cold > 0 && c.coldFrom < m.durable {
 			s.loads++
-			return []load{{l, c.id, c.coldFrom, m.durable, loadBytes}}, nil
+			return []load{{l, c.id, c.coldFrom, m.durable, m.loadBytes()}}, nil
 		}
 	}
 	m.afterLoad(t, c)
