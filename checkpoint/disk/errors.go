@@ -1,0 +1,104 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"keyhook/checkpoint/record"
+)
+
+// What may be wrong with a directory. All of them come as an [Error].
+var (
+	// ErrInUse means that another process holds the directory.
+	ErrInUse = errors.New("in use by another process")
+	// ErrForeign means that the directory belongs to something else.
+	ErrForeign = errors.New("not a directory of keyhook")
+	// ErrNewer means that a newer keyhook wrote the directory.
+	ErrNewer = errors.New("written by a newer keyhook")
+	// ErrDamaged means that what was written is not what is there.
+	ErrDamaged = errors.New("damaged")
+	// ErrClosed means that the store was closed.
+	ErrClosed = errors.New("the store is closed")
+)
+
+// Error is a directory that cannot be used as it is.
+type Error struct {
+	Reason error // one of the variables above
+	Dir    string
+	Err    error // what was found; may be nil
+
+	hint string
+}
+
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("data directory %s: %v", e.Dir, e.Reason)
+	}
+	return fmt.Sprintf("data directory %s: %v: %v", e.Dir, e.Reason, e.Err)
+}
+
+// Hint says what to do about it.
+func (e *Error) Hint() string { return e.hint }
+
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Reason}
+	}
+	return []error{e.Reason, e.Err}
+}
+
+func inUse(dir string, err error) error {
+	return &Error{Reason: ErrInUse, Dir: dir, Err: err,
+		hint: "stop the other keyhook, or give this one a directory of its own in checkpoint.disk.dir"}
+}
+
+func foreign(dir, name string) error {
+	return &Error{Reason: ErrForeign, Dir: dir, Err: fmt.Errorf("it holds %q, but no %s", name, markerName),
+		hint: "give checkpoint.disk.dir an empty directory, or one that does not exist yet"}
+}
+
+func newer(dir string, err error) error {
+	return &Error{Reason: ErrNewer, Dir: dir, Err: err,
+		hint: "run the version of keyhook that wrote it, or a newer one"}
+}
+
+func damaged(dir string, err error) error {
+	return &Error{Reason: ErrDamaged, Dir: dir, Err: err,
+		hint: "restore the directory from a copy; or move it away to start anew, which loses what is owed and the positions"}
+}
+
+// explain gives what Pebble and the records say about the directory its type.
+func explain(dir string, err error) error {
+	var tooNew *record.NewerError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &tooNew):
+		return newer(dir, err)
+	case errors.Is(err, record.ErrMalformed), pebble.IsCorruptionError(err), errors.Is(err, pebble.ErrDBDoesNotExist):
+		return damaged(dir, err)
+	}
+	return fmt.Errorf("data directory %s: %w", dir, err)
+}
+
+func noSpace(err error) bool { return vfs.IsNoSpaceError(err) }
+
+// lockError tells a directory that is held already from one that cannot be
+// locked at all. A second store in this process has no error of its own, with
+// Pebble's file systems.
+func lockError(dir string, err error) error {
+	var file *fs.PathError
+	var code syscall.Errno
+	switch {
+	case errors.As(err, &file): // it could not be opened
+		return explain(dir, err)
+	case errors.As(err, &code) && code != syscall.EAGAIN && code != syscall.EACCES:
+		return explain(dir, err)
+	}
+	return inUse(dir, err)
+}

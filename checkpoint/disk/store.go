@@ -1,0 +1,276 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"keyhook/checkpoint"
+)
+
+var (
+	_ checkpoint.Store  = (*Store)(nil)
+	_ checkpoint.Mirror = (*Store)(nil)
+)
+
+// Config is what a Store needs to know.
+type Config struct {
+	// Dir is the data directory. It is created, readable by its owner alone, if
+	// it does not exist.
+	Dir string
+	// Reserve is how many bytes a commit leaves free on the disk, beyond what it
+	// may take itself. Default 64 MiB; negative: none.
+	Reserve int64
+	// CacheSize bounds the cache of what is on the disk, in bytes. Default 16 MiB.
+	CacheSize int64
+	// Logger is told of failures and of what the database does (at debug).
+	// Default: nobody.
+	Logger *slog.Logger
+}
+
+const defaultReserve = 64 << 20
+
+// Store is a data directory that this process holds.
+type Store struct {
+	dir     *directory
+	log     *slog.Logger
+	reserve int64
+	cache   *pebble.Cache
+
+	writing sync.Mutex // held by a commit
+	enc     encoder    // guarded by writing
+
+	mu     sync.Mutex // guards what follows
+	db     *database  // nil after a failure
+	closed bool
+	opened int // how often
+	open   sync.WaitGroup
+}
+
+// database is one opening of the database. It is closed when it has been
+// retired and nobody uses it any more.
+type database struct {
+	*pebble.DB
+	fence *fence
+
+	users   int  // guarded by Store.mu
+	retired bool // guarded by Store.mu
+
+	loading sync.Mutex
+	states  map[uint32]*checkpoint.State // of the shards seen so far; guarded by loading
+	sweeps  map[uint32]*sweep            // guarded by Store.writing
+}
+
+// Open takes the directory and opens the database in it. Where the directory
+// cannot be used as it is, the error is an [Error].
+func Open(cfg Config) (*Store, error) { return open(cfg, vfs.Default) }
+
+func open(cfg Config, filesystem vfs.FS) (*Store, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("no data directory is given")
+	}
+	if cfg.Reserve == 0 {
+		cfg.Reserve = defaultReserve
+	}
+	if cfg.CacheSize <= 0 {
+		cfg.CacheSize = defaultCache
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	dir, err := openDirectory(filesystem, cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{dir: dir, log: cfg.Logger, reserve: max(cfg.Reserve, 0), cache: pebble.NewCache(cfg.CacheSize)}
+	if err := s.begin(); err != nil {
+		s.cache.Unref()
+		return nil, errors.Join(err, dir.lock.Close())
+	}
+	return s, nil
+}
+
+// begin opens the database for the first time.
+func (s *Store) begin() error {
+	isNew, err := s.dir.begin()
+	if err != nil {
+		return err
+	}
+	if err := s.dir.withdraw(); err != nil {
+		return explain(s.dir.path, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.reopen(isNew); err != nil {
+		return err
+	}
+	if !isNew {
+		return nil
+	}
+	if err := s.dir.complete(); err != nil {
+		return errors.Join(explain(s.dir.path, err), s.retire(s.db))
+	}
+	return nil
+}
+
+// reopen opens the database. s.mu is held.
+func (s *Store) reopen(create bool) error {
+	f := &fence{FS: s.dir.fs}
+	options := s.options(f)
+	options.ErrorIfNotExists = !create
+	db, err := pebble.Open(s.dir.database(), options)
+	broken := f.broken()
+	switch {
+	case err == nil && broken != nil:
+		// The writes of the recovery went nowhere: the next one has to do them.
+		f.seal(broken)
+		err = errors.Join(broken, db.Close())
+	case err != nil:
+		f.seal(err)
+		if broken != nil {
+			err = broken
+		}
+	default:
+		s.db = &database{DB: db, fence: f, states: make(map[uint32]*checkpoint.State), sweeps: make(map[uint32]*sweep)}
+		s.open.Add(1)
+		s.opened++
+		return nil
+	}
+	if noSpace(err) {
+		return fmt.Errorf("%w: data directory %s: %w", checkpoint.ErrFull, s.dir.path, err)
+	}
+	return explain(s.dir.path, err)
+}
+
+// acquire returns the database, opening it again after a failure. The caller
+// releases it.
+func (s *Store) acquire(ctx context.Context) (*database, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	if s.db != nil {
+		if cause := s.db.fence.broken(); cause != nil {
+			s.log.Warn("data directory: a write failed, opening it again", "dir", s.dir.path, "error", cause)
+			if err := s.retire(s.db); err != nil {
+				s.log.Debug("data directory: closing after a failure", "error", err)
+			}
+		}
+	}
+	if s.db == nil {
+		if err := s.room(0); err != nil {
+			return nil, err
+		}
+		if err := s.reopen(false); err != nil {
+			return nil, err
+		}
+	}
+	s.db.users++
+	return s.db, nil
+}
+
+func (s *Store) release(db *database) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if db.users--; db.retired && db.users == 0 {
+		if err := s.shut(db); err != nil {
+			s.log.Debug("data directory: closing after a failure", "error", err)
+		}
+	}
+}
+
+// retire takes db out of use; the last of its users closes it. If it failed,
+// nothing that it still does reaches the disk. s.mu is held.
+func (s *Store) retire(db *database) error {
+	if cause := db.fence.broken(); cause != nil {
+		db.fence.seal(cause)
+	}
+	s.db, db.retired = nil, true
+	if db.users > 0 {
+		return nil
+	}
+	return s.shut(db)
+}
+
+func (s *Store) shut(db *database) error {
+	defer s.open.Done()
+	err := db.Close()
+	if cause := db.fence.broken(); cause != nil {
+		return errors.Join(cause, err)
+	}
+	return err
+}
+
+// room reports whether a commit of size bytes may be written, and ErrFull if
+// not. A file system that cannot say how much room it has always has some.
+func (s *Store) room(size int) error {
+	usage, err := s.dir.fs.GetDiskUsage(s.dir.path)
+	if errors.Is(err, vfs.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return explain(s.dir.path, err)
+	}
+	// A commit is written to the log, to a table, and again when tables are merged.
+	const copies = 4
+	if need := uint64(s.reserve) + copies*uint64(size); usage.AvailBytes < need { //nolint:gosec // neither is negative
+		return fmt.Errorf("%w: data directory %s: %d MiB are free, %d MiB must be",
+			checkpoint.ErrFull, s.dir.path, usage.AvailBytes>>20, need>>20+1)
+	}
+	return nil
+}
+
+// Stats tells how the store does.
+type Stats struct {
+	Bytes    uint64 // on the disk
+	Reopened int    // how often the database was opened again after a failure
+}
+
+// Stats returns the current figures. Bytes is 0 while the database is not open.
+func (s *Store) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Stats{Reopened: s.opened - 1}
+	if s.db != nil {
+		st.Bytes = s.db.Metrics().DiskSpaceUsage()
+	}
+	return st
+}
+
+// Close waits for what is going on and gives the directory back. Nothing that
+// was committed needs it.
+func (s *Store) Close() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	var err error
+	if s.db != nil {
+		err = s.retire(s.db)
+	}
+	s.mu.Unlock()
+	s.open.Wait()
+	s.cache.Unref()
+	s.enc = encoder{}
+	return explain(s.dir.path, errors.Join(err, s.dir.withdraw(), s.dir.lock.Close()))
+}
+
+// encoder holds what commits use again and again.
+type encoder struct {
+	key, value []byte
+	buf        bytes.Buffer
+}
