@@ -1,0 +1,149 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"keyhook"
+	"keyhook/dispatcher"
+	"keyhook/internal/telemetry"
+	"keyhook/rules"
+	"keyhook/watch"
+)
+
+var _ watch.Consumer = (*consumer)(nil)
+
+// consumer evaluates what the watch reads, and admits what comes of it.
+type consumer struct {
+	dispatcher *dispatcher.Dispatcher
+	metrics    *telemetry.Metrics
+	log        *slog.Logger
+	owed       func(*keyhook.Delivery) // told of each delivery before it is admitted; may be nil
+	results    sync.Pool               // of *rules.Result
+
+	// mu is held for reading from the evaluation of a batch until it is admitted:
+	// whoever holds it for writing knows that nothing of the set is on its way.
+	mu     sync.RWMutex
+	set    *rules.Set
+	source rules.Source
+
+	samples samples
+}
+
+// replace puts another set in place, calling before while no delivery of the
+// old one is on its way to the dispatcher.
+func (c *consumer) replace(set *rules.Set, before func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before()
+	c.set = set
+}
+
+// identify names the history that events belong to, before the first of them.
+func (c *consumer) identify(source rules.Source) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.source = source
+}
+
+// Admit implements [watch.Consumer].
+func (c *consumer) Admit(ctx context.Context, b *watch.Batch) error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+
+	err := c.dispatcher.Admit(ctx, &dispatcher.Batch{
+		Deliveries: c.evaluate(b.Events),
+		Mirror:     b.Mirror,
+		Drop:       b.Drop,
+		States:     b.States,
+		Durable:    b.Durable,
+	})
+	if errors.Is(err, dispatcher.ErrStopped) {
+		// Its own error says why, and ends the run.
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
+}
+
+// Flush implements [watch.Consumer].
+func (c *consumer) Flush(ctx context.Context) error { return c.dispatcher.Flush(ctx) }
+
+func (c *consumer) evaluate(events []*keyhook.Event) []*keyhook.Delivery {
+	if len(events) == 0 {
+		return nil
+	}
+	res, ok := c.results.Get().(*rules.Result)
+	if !ok {
+		res = new(rules.Result)
+	}
+	defer c.results.Put(res)
+
+	var owed []*keyhook.Delivery
+	for _, e := range events {
+		res.Reset()
+		c.set.Evaluate(c.source, e, res)
+		for _, m := range res.Matches {
+			c.metrics.Matched(m.Rule)
+		}
+		for _, failed := range res.Errors {
+			c.failed(e, failed)
+		}
+		owed = append(owed, res.Deliveries...)
+	}
+	res.Reset()
+	if c.owed != nil {
+		for _, d := range owed {
+			c.owed(d)
+		}
+	}
+	return owed
+}
+
+// failed counts a condition that failed, and logs a sample of them.
+func (c *consumer) failed(e *keyhook.Event, failed rules.EvalError) {
+	c.metrics.RuleError(failed.Rule)
+	c.samples.do(failed.Rule, func(unlogged int) {
+		c.log.Warn("a condition failed and counts as not matching",
+			"rule", failed.Rule, "key", string(e.Key), "revision", e.Revision, "error", failed.Err, "unlogged", unlogged)
+	})
+}
+
+// sampleInterval is between two log lines about the same rule.
+const sampleInterval = 10 * time.Second
+
+// samples lets one thing in a while through for each name.
+type samples struct {
+	mu sync.Mutex
+	of map[string]*sample
+}
+
+type sample struct {
+	due      rate.Sometimes
+	unlogged int
+}
+
+// do calls fn unless it did so for name a short while ago; fn is told how many
+// calls were left out since.
+func (s *samples) do(name string, fn func(unlogged int)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of == nil {
+		s.of = make(map[string]*sample)
+	}
+	one, ok := s.of[name]
+	if !ok {
+		one = &sample{due: rate.Sometimes{First: 1, Interval: sampleInterval}}
+		s.of[name] = one
+	}
+	one.unlogged++
+	one.due.Do(func() {
+		fn(one.unlogged - 1)
+		one.unlogged = 0
+	})
+}

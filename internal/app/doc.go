@@ -1,0 +1,27 @@
+// Package app puts keyhook together and runs it. It is the only place that
+// knows every implementation.
+//
+//	Load ──▶ Plan ──▶ Run
+//
+//	Run:  store ─▶ dispatcher ─▶ admin ─▶ etcd client ─▶ identity ─▶ watch
+//	        │          │
+//	        │          └ what is owed goes out from here on, whether or not
+//	        │            etcd answers
+//	        └ an error up to here ends the run; from here on trouble with etcd
+//	          makes it unready, and it stays up
+//
+// A run stops in the order in which work flows, so that nothing is taken in
+// that nobody will finish:
+//
+//	intake ─▶ dispatcher ─▶ sinks ─▶ etcd client ─▶ admin ─▶ store
+//	(watch,   (grace for what
+//	 reload)   is in flight, last commit)
+//
+// The rules can change while it runs, all or nothing:
+//
+//	             files changed, SIGHUP
+//	running ──────────────────────────▶ loading ──problem──▶ stale (the running
+//	   ▲                                   │                  rules go on)
+//	   │                                   │ fine               │
+//	   └───────── new sinks, then new rules, then new ranges ◀──┘ files changed
+package app

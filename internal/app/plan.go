@@ -1,0 +1,120 @@
+package app
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"slices"
+
+	"keyhook"
+	"keyhook/internal/config"
+	"keyhook/internal/strictyaml"
+	"keyhook/rules"
+	"keyhook/watch"
+)
+
+// maxRanges bounds the ranges that are derived from rules: each is a watch of
+// its own for etcd to serve.
+const maxRanges = 16
+
+// Plan is a configuration with its rules: all that a run needs to begin.
+type Plan struct {
+	Config *config.Config
+	Rules  *rules.Set
+	Ranges []keyhook.Range // to be watched: disjoint, in key order
+
+	// Warnings are about what works and is probably not meant.
+	Warnings strictyaml.Problems
+
+	digest string // of the rule files
+}
+
+// Load reads the configuration at path and the rules that it names. It touches
+// nothing but files. An error is of type [strictyaml.Problems] and holds
+// everything that is wrong with any of them.
+func Load(path string) (*Plan, error) {
+	cfg, problems := config.Load(path)
+	if cfg == nil {
+		return nil, problems
+	}
+	files := readRules(cfg)
+	set, more := files.compile(cfg)
+	if err := append(problems, more...).Err(); err != nil {
+		return nil, err
+	}
+	p := &Plan{Config: cfg, Rules: set, Ranges: rangesOf(cfg, set), digest: files.digest()}
+	p.Warnings = append(p.Warnings, cfg.Warnings...)
+	p.Warnings = append(p.Warnings, set.Warnings()...)
+	return p, nil
+}
+
+// ruleFiles are the rule files as they were at one moment.
+type ruleFiles struct {
+	files    []rules.File
+	problems strictyaml.Problems // of finding and reading them
+}
+
+func readRules(cfg *config.Config) ruleFiles {
+	found, problems := cfg.RuleFiles()
+	f := ruleFiles{problems: problems}
+	for _, file := range found {
+		f.files = append(f.files, rules.File{Path: file.Path, Data: file.Data})
+	}
+	return f
+}
+
+// digest is equal for files that are equal.
+func (f ruleFiles) digest() string {
+	h := sha256.New()
+	part := func(data []byte) {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(data))))
+		h.Write(data)
+	}
+	for _, file := range f.files {
+		part([]byte(file.Path))
+		part(file.Data)
+	}
+	part([]byte(f.problems.Error()))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// compile returns the set that the files make, or everything that is wrong.
+func (f ruleFiles) compile(cfg *config.Config) (*rules.Set, strictyaml.Problems) {
+	problems := slices.Clone(f.problems)
+	if len(f.files) == 0 {
+		return nil, problems
+	}
+	set, err := rules.Load(f.files, rules.Options{Watch: prefixes(cfg.Etcd.Watch)})
+	if err != nil {
+		var more strictyaml.Problems
+		if !errors.As(err, &more) {
+			more = strictyaml.Problems{strictyaml.Position{Path: cfg.Path}.Problemf("load the rules: %s", err)}
+		}
+		return nil, append(problems, more...)
+	}
+	if len(set.Rules()) == 0 {
+		problems = append(problems, cfg.Rules[0].Position.Problemf("the files hold no rule"))
+	}
+	for _, spec := range set.Sinks() {
+		problems = append(problems, checkSink(spec)...)
+	}
+	return set, problems
+}
+
+// rangesOf returns what is to be watched: what the configuration says, or else
+// what the rules need.
+func rangesOf(cfg *config.Config, set *rules.Set) []keyhook.Range {
+	if cfg.Etcd.Watch != nil {
+		return watch.Normalize(prefixes(cfg.Etcd.Watch), 0)
+	}
+	return watch.Normalize(set.Ranges(), maxRanges)
+}
+
+func prefixes(texts []string) []keyhook.Range {
+	var ranges []keyhook.Range
+	for _, text := range texts {
+		ranges = append(ranges, keyhook.Prefix([]byte(text)))
+	}
+	return ranges
+}

@@ -1,0 +1,136 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"keyhook"
+	"keyhook/internal/strictyaml"
+	"keyhook/rules"
+)
+
+// rulesState is what runs, and why it is not what the files say.
+type rulesState struct {
+	set    *rules.Set
+	ranges []keyhook.Range
+	loaded time.Time
+	digest string // of the files as they were last looked at
+	stale  error  // why those files do not run; nil if they do
+}
+
+// reloads loads the rules when their files change, and whenever it is told to.
+func (r *run) reloads(ctx context.Context) error {
+	changed := make(chan struct{}, 1)
+	group, ctx := errgroup.WithContext(ctx)
+	files := fileWatch{log: r.log}
+	for _, glob := range r.opts.Plan.Config.Rules {
+		files.globs = append(files.globs, glob.Pattern)
+	}
+	group.Go(func() error {
+		return files.run(ctx, func(context.Context) {
+			select {
+			case changed <- struct{}{}:
+			default: // one is waiting, and will see this change as well
+			}
+		})
+	})
+	group.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-changed:
+				r.reload(false)
+			case <-r.opts.Reload:
+				r.reload(true)
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// reload makes the files run, all of them or none. Unless it is forced it does
+// nothing if they are as they were when it last looked.
+func (r *run) reload(forced bool) {
+	cfg := r.opts.Plan.Config
+	files := readRules(cfg)
+	r.mu.Lock()
+	same := files.digest() == r.rules.digest
+	r.rules.digest = files.digest()
+	r.mu.Unlock()
+	if same && !forced {
+		return
+	}
+	set, problems := files.compile(cfg)
+	err := problems.Err()
+	if err == nil {
+		err = r.install(set)
+	}
+	if err != nil {
+		r.keep(err)
+	} else {
+		r.log.Info("rules reloaded", "rules", len(set.Rules()), "sinks", len(set.Sinks()), "ranges", rangeNames(rangesOf(cfg, set)))
+		r.logWarnings(set.Warnings())
+	}
+	if hook := r.opts.Hooks.Reloaded; hook != nil {
+		hook(err)
+	}
+}
+
+// install puts a set in place of the one that runs: first the sinks that it
+// sends to, then the rules, then the ranges that they need.
+func (r *run) install(set *rules.Set) error {
+	all, err := r.sinks(set)
+	if err != nil {
+		return err
+	}
+	ranges := rangesOf(r.opts.Plan.Config, set)
+	r.consumer.replace(set, func() { r.dispatcher.SetSinks(all) })
+	r.metrics.SetRules(ruleNames(set))
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rules.set, r.rules.ranges, r.rules.loaded, r.rules.stale = set, ranges, time.Now(), nil
+	if r.watcher == nil {
+		return nil
+	}
+	return r.watcher.SetRanges(ranges)
+}
+
+// keep leaves the running rules in place, visibly.
+func (r *run) keep(err error) {
+	r.mu.Lock()
+	r.rules.stale = err
+	r.mu.Unlock()
+	r.log.Error("the rules were not reloaded; the running ones go on")
+	var problems strictyaml.Problems
+	if !errors.As(err, &problems) {
+		r.log.Error("rules", "error", err)
+		return
+	}
+	const shown = 20
+	for i, p := range problems {
+		if i == shown {
+			r.log.Error("rules: further problems are left out; `keyhook check` shows them", "problems", len(problems)-shown)
+			break
+		}
+		r.log.Error("rules", problemAttrs(p)...)
+	}
+}
+
+func (r *run) logWarnings(warnings []strictyaml.Problem) {
+	for _, w := range warnings {
+		r.log.Warn("configuration", problemAttrs(w)...)
+	}
+}
+
+func problemAttrs(p strictyaml.Problem) []any {
+	attrs := []any{"at", p.Position().String(), "problem", p.Message}
+	if p.Hint != "" {
+		attrs = append(attrs, "hint", p.Hint)
+	}
+	return attrs
+}

@@ -1,0 +1,188 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"keyhook"
+	"keyhook/checkpoint/disk"
+	"keyhook/dispatcher"
+	"keyhook/internal/admin"
+	"keyhook/internal/telemetry"
+	"keyhook/rules"
+	"keyhook/watch"
+)
+
+// memoryBudget bounds the deliveries that are held in memory, whatever is owed.
+const memoryBudget = 64 << 20
+
+// Options are what a run needs.
+type Options struct {
+	Plan    *Plan            // required
+	Logger  *slog.Logger     // default: discards
+	Version string           // of keyhook, as it is told to receivers and operators
+	Reload  <-chan os.Signal // reads the rules again, even if the files are as before; may be nil
+	Hooks   Hooks
+}
+
+// Hooks let the caller look on. All are optional and must be quick.
+type Hooks struct {
+	// Listening is called once, with the address of the admin server.
+	Listening func(address string)
+	// Ready is called whenever the run becomes ready.
+	Ready func()
+	// Sink may change a sink before it is made, at the start and at each reload.
+	Sink func(*rules.SinkSpec)
+	// Owed is called with each delivery before it is admitted, by several
+	// goroutines at once.
+	Owed func(*keyhook.Delivery)
+	// Reloaded is called after each attempt to load the rules anew, with its
+	// error.
+	Reloaded func(error)
+}
+
+// run is one run.
+type run struct {
+	opts       Options
+	log        *slog.Logger
+	instance   string
+	started    time.Time
+	metrics    *telemetry.Metrics
+	store      *disk.Store
+	dispatcher *dispatcher.Dispatcher
+	consumer   *consumer
+	admin      *admin.Server
+	cleanups   cleanups
+	stopping   atomic.Bool
+	beat       atomic.Int64 // when the monitor last looked, in nanoseconds since started
+
+	mu      sync.Mutex
+	rules   rulesState
+	client  *clientv3.Client
+	watcher *watch.Watcher // nil until etcd has answered
+	etcdErr error          // why there is no watcher
+}
+
+// Run watches, evaluates and delivers until ctx ends, which is no error. It
+// returns an error if it cannot begin, or cannot go on. Trouble with etcd, with
+// receivers, or with a full disk is neither: it stays up, and says so.
+func Run(ctx context.Context, opts Options) (err error) {
+	if opts.Plan == nil {
+		return errors.New("app: no plan")
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	r := &run{opts: opts, log: opts.Logger, instance: rand.Text(), started: time.Now()}
+	defer func() { err = errors.Join(err, r.cleanups.run()) }()
+	if err := r.open(ctx); err != nil {
+		return err
+	}
+
+	s := newStages(ctx)
+	s.run(r.intake)
+	s.run(r.dispatcher.Run) // closes the sinks at its end
+	s.run(func(ctx context.Context) error {
+		<-ctx.Done()
+		return r.closeClient()
+	})
+	s.run(r.admin.Run)
+	s.run(r.monitor)
+	err = s.wait()
+	if err == nil {
+		r.log.Info("stopped")
+	}
+	return err
+}
+
+// open opens what lies on this machine. What it leaves behind when it fails is
+// cleaned up by the caller.
+func (r *run) open(ctx context.Context) (err error) {
+	plan := r.opts.Plan
+	if r.metrics, err = telemetry.New(telemetry.Config{Version: r.opts.Version}); err != nil {
+		return err
+	}
+	r.rules = rulesState{set: plan.Rules, ranges: plan.Ranges, loaded: r.started, digest: plan.digest}
+	r.metrics.SetRules(ruleNames(plan.Rules))
+
+	if r.store, err = disk.Open(disk.Config{Dir: plan.Config.Checkpoint.Dir, Logger: r.log}); err != nil {
+		return err
+	}
+	r.cleanups.add("close the store", r.store.Close)
+
+	all, err := r.sinks(plan.Rules)
+	if err != nil {
+		return err
+	}
+	r.dispatcher, err = dispatcher.Open(ctx, dispatcher.Config{
+		Store:          r.store,
+		Sinks:          all,
+		MemoryBudget:   memoryBudget,
+		CommitInterval: plan.Config.Checkpoint.Interval,
+		Logger:         r.log,
+		Observer:       r.metrics,
+	})
+	if err != nil {
+		return errors.Join(err, closeSinks(all))
+	}
+	r.consumer = &consumer{
+		dispatcher: r.dispatcher, metrics: r.metrics, log: r.log, owed: r.opts.Hooks.Owed, set: plan.Rules,
+	}
+
+	r.beat.Store(int64(time.Since(r.started)))
+	r.admin, err = admin.Listen(ctx, admin.Config{
+		Listen:  plan.Config.Admin.Listen,
+		Token:   plan.Config.Admin.Token.Reveal(),
+		Status:  r.status,
+		Alive:   r.alive,
+		Metrics: r.metrics.Handler(),
+		Logger:  r.log,
+	})
+	if err != nil {
+		return errors.Join(err, closeSinks(all))
+	}
+	r.metrics.Follow(r.snapshot)
+	if err := r.store.Announce(disk.Instance{ID: r.instance, Address: r.admin.Addr(), PID: os.Getpid()}); err != nil {
+		return errors.Join(err, r.admin.Close(), closeSinks(all))
+	}
+	r.log.Info("started", "version", r.opts.Version, "config", plan.Config.Path, "data", plan.Config.Checkpoint.Dir,
+		"admin", r.admin.Addr(), "rules", len(plan.Rules.Rules()), "sinks", len(all), "ranges", rangeNames(plan.Ranges))
+	if r.opts.Hooks.Listening != nil {
+		r.opts.Hooks.Listening(r.admin.Addr())
+	}
+	return nil
+}
+
+func (r *run) sinks(set *rules.Set) ([]dispatcher.Sink, error) {
+	specs := set.Sinks()
+	if hook := r.opts.Hooks.Sink; hook != nil {
+		for i := range specs {
+			hook(&specs[i])
+		}
+	}
+	return dispatcherSinks(specs, r.opts.Version)
+}
+
+func ruleNames(set *rules.Set) []string {
+	var names []string
+	for _, rule := range set.Rules() {
+		names = append(names, rule.Name)
+	}
+	return names
+}
+
+func rangeNames(ranges []keyhook.Range) []string {
+	names := make([]string, len(ranges))
+	for i, r := range ranges {
+		names[i] = r.String()
+	}
+	return names
+}

@@ -1,0 +1,219 @@
+package cli
+
+import (
+	"cmp"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"keyhook"
+	"keyhook/internal/app"
+	"keyhook/rules"
+)
+
+func checkCommand() *cobra.Command {
+	var path string
+	var format output
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration and the rules, without connecting to anything",
+		Long: `Reads the configuration and every rule file it names, and prints what would run.
+Everything that is wrong is reported at once, with its place; the exit code is
+then 2. Nothing is connected to, and no secret is shown.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			plan, err := app.Load(path)
+			if err != nil {
+				return err
+			}
+			s := summarize(plan)
+			if format == forPrograms {
+				return printJSON(cmd.OutOrStdout(), s)
+			}
+			if err := s.print(cmd.OutOrStdout()); err != nil {
+				return err
+			}
+			for _, w := range plan.Warnings {
+				if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w.Error()); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	configFlag(cmd, &path, defaultConfig, "the configuration")
+	outputFlag(cmd, &format)
+	return cmd
+}
+
+// summary is what a configuration comes to.
+type summary struct {
+	Config    string    `json:"config"`
+	Endpoints []string  `json:"endpoints"`
+	Start     string    `json:"start"`
+	OnGap     string    `json:"on_gap"`
+	Source    string    `json:"source,omitempty"`
+	Data      string    `json:"data"`
+	Admin     string    `json:"admin"`
+	Ranges    []span    `json:"ranges"`
+	Derived   bool      `json:"ranges_derived"` // from the rules, for want of etcd.watch
+	Rules     []rule    `json:"rules"`
+	Sinks     []sink    `json:"sinks"`
+	Warnings  []warning `json:"warnings"`
+}
+
+// span is a range of keys, [start, end).
+type span struct {
+	Text        string `json:"range"`
+	Start       string `json:"start,omitempty"`
+	StartBase64 string `json:"start_base64,omitempty"` // where it is not UTF-8
+	End         string `json:"end,omitempty"`
+	EndBase64   string `json:"end_base64,omitempty"`
+}
+
+type rule struct {
+	Name        string   `json:"name"`
+	Description string   `json:"description,omitempty"`
+	At          string   `json:"at"`
+	Keys        []string `json:"keys"`
+	Sinks       []string `json:"sinks"`
+}
+
+type sink struct {
+	Name        string   `json:"name"`
+	At          string   `json:"at"`
+	Type        string   `json:"type"`
+	Target      string   `json:"target"` // without what may be secret
+	Signed      bool     `json:"signed"`
+	Secrets     []string `json:"secrets,omitempty"` // where they come from
+	Concurrency int      `json:"concurrency"`
+	Rate        float64  `json:"rate_per_second,omitempty"`
+}
+
+type warning struct {
+	At      string `json:"at"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+func summarize(p *app.Plan) summary {
+	c := p.Config
+	s := summary{
+		Config: c.Path, Endpoints: c.Etcd.Endpoints, Start: c.Etcd.Start.String(), OnGap: string(c.Etcd.OnGap),
+		Source: c.Source, Data: c.Checkpoint.Dir, Admin: c.Admin.Listen, Derived: c.Etcd.Watch == nil,
+		Ranges: []span{}, Rules: []rule{}, Sinks: []sink{}, Warnings: []warning{},
+	}
+	for _, r := range p.Ranges {
+		s.Ranges = append(s.Ranges, newSpan(r))
+	}
+	for _, r := range p.Rules.Rules() {
+		row := rule{Name: r.Name, Description: r.Description, At: r.Position.String(), Keys: r.Keys, Sinks: []string{}}
+		for _, send := range r.Sends {
+			if !slices.Contains(row.Sinks, send.Sink) {
+				row.Sinks = append(row.Sinks, send.Sink)
+			}
+		}
+		s.Rules = append(s.Rules, row)
+	}
+	for _, spec := range p.Rules.Sinks() {
+		s.Sinks = append(s.Sinks, newSink(spec))
+	}
+	for _, w := range p.Warnings {
+		s.Warnings = append(s.Warnings, warning{At: w.Position().String(), Message: w.Message, Hint: w.Hint})
+	}
+	return s
+}
+
+func newSpan(r keyhook.Range) span {
+	s := span{Text: r.String()}
+	s.Start, s.StartBase64 = textOrBase64(r.Start)
+	s.End, s.EndBase64 = textOrBase64(r.End)
+	return s
+}
+
+func textOrBase64(b []byte) (text, encoded string) {
+	if utf8.Valid(b) {
+		return string(b), ""
+	}
+	return "", base64.StdEncoding.EncodeToString(b)
+}
+
+func newSink(spec rules.SinkSpec) sink {
+	s := sink{Name: spec.Name, At: spec.Position.String(), Concurrency: spec.Concurrency, Rate: spec.Rate}
+	w := spec.Webhook
+	if w == nil {
+		return s
+	}
+	s.Type, s.Target, s.Signed = "webhook", origin(w.URL.Reveal()), len(w.Sign) > 0
+	for _, h := range w.Headers {
+		s.Secrets = append(s.Secrets, "header "+h.Name+": "+h.Value.From())
+	}
+	for _, secret := range w.Sign {
+		s.Secrets = append(s.Secrets, "signature: "+secret.From())
+	}
+	return s
+}
+
+// origin is what of a webhook's URL may be shown: the rest is often the secret
+// itself.
+func origin(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(not a URL)"
+	}
+	shown := u.Scheme + "://" + u.Host
+	if u.Path != "" && u.Path != "/" || u.RawQuery != "" {
+		shown += "/…"
+	}
+	return shown
+}
+
+// print writes s for people.
+func (s *summary) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	from := ""
+	if s.Derived {
+		from = ", from the rules' keys"
+	}
+	fmt.Fprintf(w, "%s is fine\n\n", s.Config)
+	fmt.Fprintf(w, "etcd\t%s\n", strings.Join(s.Endpoints, ", "))
+	fmt.Fprintf(w, "source\t%s\n", cmp.Or(s.Source, "/etcd/<cluster id>"))
+	fmt.Fprintf(w, "start\t%s\n", s.Start)
+	fmt.Fprintf(w, "data\t%s\n", s.Data)
+	fmt.Fprintf(w, "admin\thttp://%s\n", s.Admin)
+
+	fmt.Fprintf(w, "\n%s%s\n", counted(len(s.Ranges), "range"), from)
+	for _, r := range s.Ranges {
+		fmt.Fprintf(w, "  %s\n", cmp.Or(r.Text, "(all keys)"))
+	}
+	fmt.Fprintf(w, "\n%s\n", counted(len(s.Rules), "rule"))
+	for _, r := range s.Rules {
+		fmt.Fprintf(w, "  %s\t%s\t→ %s\t%s\n", r.Name, strings.Join(r.Keys, ", "), strings.Join(r.Sinks, ", "), r.At)
+	}
+	fmt.Fprintf(w, "\n%s\n", counted(len(s.Sinks), "sink"))
+	for _, k := range s.Sinks {
+		signed := "not signed"
+		if k.Signed {
+			signed = "signed"
+		}
+		fmt.Fprintf(w, "  %s\t%s %s\t%s\t%s\n", k.Name, k.Type, k.Target, signed, k.At)
+		for _, secret := range k.Secrets {
+			fmt.Fprintf(w, "  \t  %s\n", secret)
+		}
+	}
+	return w.Flush()
+}
+
+func counted(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}

@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"keyhook/internal/app"
+	"keyhook/internal/config"
+	"keyhook/internal/strictyaml"
+	"keyhook/internal/telemetry"
+)
+
+const defaultConfig = "keyhook.yaml"
+
+func runCommand(p *Process) *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Watch etcd and deliver what the rules match",
+		Long: `Watches etcd and delivers what the rules match, until it is told to stop.
+
+SIGTERM and SIGINT stop it cleanly: nothing more is read, what is in flight may
+finish, progress is saved, and the exit code is 0. A second signal ends it at
+once with 1; what was in flight is then delivered again at the next start.
+SIGHUP loads the rules anew, as a change of their files does.
+
+Where etcd cannot be reached, or refuses, it stays up and tries on;
+/readyz on admin.listen says why it is not ready.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			plan, err := app.Load(path)
+			if err != nil {
+				return err
+			}
+			log, err := newLogger(p.Stderr, plan.Config.Log)
+			if err != nil {
+				return err
+			}
+			logWarnings(log, plan.Warnings)
+			return app.Run(cmd.Context(), app.Options{
+				Plan: plan, Logger: log, Version: thisBuild().Version, Reload: p.Reload,
+			})
+		},
+	}
+	configFlag(cmd, &path, defaultConfig, "the configuration")
+	return cmd
+}
+
+func newLogger(w io.Writer, c config.Log) (*slog.Logger, error) {
+	return telemetry.NewLogger(w, c.Level, string(c.Format))
+}
+
+func logWarnings(log *slog.Logger, warnings strictyaml.Problems) {
+	for _, w := range warnings {
+		args := []any{"at", w.Position().String(), "problem", w.Message}
+		if w.Hint != "" {
+			args = append(args, "hint", w.Hint)
+		}
+		log.Warn("configuration", args...)
+	}
+}

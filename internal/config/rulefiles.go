@@ -1,0 +1,65 @@
+package config
+
+import (
+	"path/filepath"
+	"strings"
+
+	"keyhook/internal/strictyaml"
+)
+
+// RuleFile is a rule file as it was read.
+type RuleFile struct {
+	Path string
+	Data []byte
+}
+
+// RuleFiles reads the files that the globs match now, each once, in the order
+// of the globs and then of the names. A glob that matches nothing is a problem,
+// and so is a file that cannot be read.
+func (c *Config) RuleFiles() ([]RuleFile, strictyaml.Problems) {
+	paths, problems := c.RulePaths()
+	files := make([]RuleFile, 0, len(paths))
+	for _, path := range paths {
+		data, err := read(path)
+		if err != nil {
+			problems = append(problems, strictyaml.Position{Path: path}.Problemf("cannot read the rules: %s", reason(err)))
+			continue
+		}
+		files = append(files, RuleFile{Path: path, Data: data})
+	}
+	return files, problems
+}
+
+// RulePaths returns the paths of the files that the globs match now.
+func (c *Config) RulePaths() ([]string, strictyaml.Problems) {
+	var problems strictyaml.Problems
+	var paths []string
+	seen := map[string]bool{}
+	for _, glob := range c.Rules {
+		matches, err := filepath.Glob(glob.Pattern)
+		if err != nil {
+			problems = append(problems, glob.Position.Problemf("%q is not a glob: %s", glob.Pattern, err))
+			continue
+		}
+		found := false
+		for _, path := range matches {
+			if hidden(path) && !hidden(glob.Pattern) {
+				continue
+			}
+			found = true
+			if !seen[path] {
+				seen[path] = true
+				paths = append(paths, path)
+			}
+		}
+		if !found {
+			problems = append(problems, glob.Position.Problemf("no file matches %s", glob.Pattern).
+				WithHint("paths are relative to the file that contains them"))
+		}
+	}
+	return paths, problems
+}
+
+// hidden reports whether a wildcard should pass over path, as in a shell:
+// editors keep their own files under such names.
+func hidden(path string) bool { return strings.HasPrefix(filepath.Base(path), ".") }
