@@ -228,7 +228,6 @@ func listenError(address string, err error) error {
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		e.Err = fmt.Errorf("the address is in use: %w", syscall.EADDRINUSE)
 		e.hint = "is another keyhook running? Choose another address with admin.listen; port 0 takes any free one"
 	case errors.Is(err, syscall.EACCES):
 		e.hint = "ports below 1024 need privileges; choose a higher one with admin.listen"

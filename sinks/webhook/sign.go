@@ -36,7 +36,7 @@ func parseKey(secret string) (signingKey, error) {
 		case len(key) < 24 || len(key) > 64:
 			return nil, fmt.Errorf("the secret has %d bytes, not 24 to 64", len(key))
 		}
-		return newHMACKey(key), nil
+		return &hmacKey{key: key}, nil
 	}
 	if enc, ok := strings.CutPrefix(secret, asymmetricPrefix); ok {
 		key, err := base64.StdEncoding.DecodeString(enc)
@@ -65,15 +65,15 @@ func parseKey(secret string) (signingKey, error) {
 }
 
 type hmacKey struct {
-	hashes sync.Pool
-}
-
-func newHMACKey(key []byte) *hmacKey {
-	return &hmacKey{hashes: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+	key    []byte
+	hashes sync.Pool // of hash.Hash, keyed: keying costs as much as a short body
 }
 
 func (k *hmacKey) sign(dst []byte, id, timestamp string, body []byte) []byte {
-	h := k.hashes.Get().(hash.Hash)
+	h, ok := k.hashes.Get().(hash.Hash)
+	if !ok {
+		h = hmac.New(sha256.New, k.key)
+	}
 	defer k.hashes.Put(h)
 	h.Reset()
 	// A hash's Write never fails.

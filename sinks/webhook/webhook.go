@@ -112,7 +112,7 @@ func (s *Sink) attempt(parent context.Context, d *keyhook.Delivery) error {
 	if err != nil {
 		return s.failure(parent, ctx, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // of a response: nothing was written
+	defer resp.Body.Close()
 	if s.table.of(resp.StatusCode) == accept {
 		drain(resp, maxDrain)
 		return nil
