@@ -1,0 +1,378 @@
+package rules
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/overloads"
+	"cel.dev/cel-go/common/types"
+
+	"keyhook/internal/strictyaml"
+)
+
+// kind is where an expression stands, which decides what it may be and use.
+type kind uint8
+
+const (
+	kindCondition kind = iota
+	kindVariable
+	kindBody
+	kindHeader
+	kindSubject
+)
+
+// mayUseTime reports whether event.time is for expressions of kind k. What
+// decides whether and where a change is sent must come out the same when the
+// change is read again after a crash.
+func (k kind) mayUseTime() bool { return k == kindBody || k == kindHeader || k == kindVariable }
+
+// compiler compiles the expressions of one rule after the other.
+type compiler struct {
+	env   *environment
+	known []string // names that an expression can begin with
+	cache map[string]compiled
+}
+
+func newCompiler(extra ...cel.EnvOption) (*compiler, error) {
+	env, err := newEnvironment(extra...)
+	if err != nil {
+		return nil, err
+	}
+	return &compiler{env: env, known: env.names(), cache: map[string]compiled{}}, nil
+}
+
+// compile checks and plans one expression of the rule whose scope is set.
+func (c *compiler) compile(what string, k kind, source strictyaml.Text, scopeKey string) (*expression, strictyaml.Problems) {
+	x := &expression{what: what, kind: k, source: source}
+	if strings.TrimSpace(source.Value) == "" {
+		return nil, strictyaml.Problems{source.Position.Problemf("%s: the expression is empty", what)}
+	}
+	key := fmt.Sprintf("%d\x00%s\x00%s", k, scopeKey, source.Value)
+	if found, ok := c.cache[key]; ok {
+		x.compiled = found
+		return x, nil
+	}
+	checked, issues := c.env.Compile(source.Value)
+	if issues.Err() != nil {
+		return nil, c.problems(what, source, issues)
+	}
+	p := &inspector{c: c, what: what, kind: k, source: source, ast: checked.NativeRep()}
+	p.inspect()
+	if len(p.problems) > 0 {
+		return nil, p.problems
+	}
+	x.typ, x.timed, x.info = checked.OutputType(), p.timed, checked.NativeRep().SourceInfo()
+	if problem, ok := x.checkType(k); !ok {
+		return nil, strictyaml.Problems{problem}
+	}
+	opts := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	if x.tier = c.tierOf(k, checked, p); x.tier != nil {
+		opts = x.tier.programOptions()
+	}
+	program, err := c.env.Program(checked, opts...)
+	if err != nil {
+		return nil, strictyaml.Problems{source.Position.Problemf("%s: %s", what, err)}
+	}
+	x.program = program
+	c.cache[key] = x.compiled
+	return x, nil
+}
+
+// tierOf decides how an expression is bounded.
+func (c *compiler) tierOf(k kind, checked *cel.Ast, p *inspector) *tier {
+	switch k {
+	case kindBody, kindHeader, kindSubject:
+		return &messageTier
+	default:
+	}
+	if p.unbounded {
+		return &conditionTier
+	}
+	estimate, err := c.env.EstimateCost(checked, estimator{})
+	if err != nil || estimate.Max > maxEstimate {
+		return &conditionTier
+	}
+	return nil
+}
+
+// checkType reports whether the type of x is one that its place can use.
+func (x *expression) checkType(k kind) (strictyaml.Problem, bool) {
+	wrong := func(want, hint string) (strictyaml.Problem, bool) {
+		return x.source.Position.Problemf("%s must be %s, this is %s", x.what, want, typeName(x.typ)).WithHint("%s", hint), false
+	}
+	if x.typ.Kind() == types.ErrorKind { // of a variable with a mistake
+		return strictyaml.Problem{}, true
+	}
+	switch k {
+	case kindCondition:
+		if x.typ.IsExactType(types.BoolType) {
+			break
+		}
+		if x.typ.Kind() == types.DynKind {
+			return wrong("a bool", "compare it: == true")
+		}
+		return wrong("a bool", "")
+	case kindHeader, kindSubject:
+		if kind := x.typ.Kind(); kind != types.StringKind && kind != types.DynKind {
+			return wrong("a string", "convert it: string(...)")
+		}
+	case kindBody:
+		switch x.typ.Kind() {
+		case types.TypeKind:
+			return wrong("a string, a map or a list", "")
+		case types.OpaqueKind:
+			return wrong("a string, a map or a list", "give it a default: .orValue(...)")
+		default:
+		}
+	}
+	return strictyaml.Problem{}, true
+}
+
+func typeName(t *types.Type) string {
+	switch s := cel.FormatCELType(t); s {
+	case "dyn":
+		return "dyn (known at run time only)"
+	default:
+		return s
+	}
+}
+
+// inspector looks at a checked expression for what CEL allows and we do not.
+type inspector struct {
+	c         *compiler
+	what      string
+	kind      kind
+	source    strictyaml.Text
+	ast       *ast.AST
+	problems  strictyaml.Problems
+	timed     bool
+	unbounded bool // its cost cannot be estimated from the sizes of the inputs
+}
+
+func (p *inspector) inspect() {
+	ast.PreOrderVisit(p.ast.Expr(), ast.NewExprVisitor(p.visit))
+}
+
+func (p *inspector) visit(e ast.Expr) {
+	switch e.Kind() {
+	case ast.StructKind:
+		p.problem(e.ID(), "", "objects such as %s{} cannot be made here", e.AsStruct().TypeName())
+	case ast.ComprehensionKind:
+		p.unbounded = true
+	case ast.SelectKind:
+		p.selected(e.ID(), e.AsSelect().Operand(), e.AsSelect().FieldName())
+	case ast.CallKind:
+		p.called(e)
+	default:
+	}
+}
+
+func (p *inspector) called(e ast.Expr) {
+	call := e.AsCall()
+	args := call.Args()
+	switch call.FunctionName() {
+	case operators.OptSelect:
+		if len(args) == 2 && args[1].Kind() == ast.LiteralKind {
+			if name, ok := args[1].AsLiteral().Value().(string); ok {
+				p.selected(e.ID(), args[0], name)
+			}
+		}
+	case operators.Add:
+		if len(p.ast.GetOverloadIDs(e.ID())) != 1 { // which is not known before it runs
+			p.unbounded = true
+		}
+	case overloads.Matches:
+		if len(args) > 0 && args[len(args)-1].Kind() != ast.LiteralKind {
+			p.pattern(args[len(args)-1])
+		}
+	case "regex.replace", "regex.extract", "regex.extractAll":
+		if len(args) > 1 && args[1].Kind() != ast.LiteralKind {
+			p.pattern(args[1])
+		}
+	}
+}
+
+func (p *inspector) pattern(arg ast.Expr) {
+	p.problem(arg.ID(), "a pattern that comes from elsewhere would be compiled again for each event",
+		"a regular expression must be a literal string")
+}
+
+// selected notes the use of event.time, also through a variable.
+func (p *inspector) selected(id int64, operand ast.Expr, name string) {
+	t := p.ast.GetType(operand.ID())
+	if t == nil {
+		return
+	}
+	if t.Kind() == types.OpaqueKind && len(t.Parameters()) == 1 {
+		t = t.Parameters()[0] // optional
+	}
+	through := ""
+	switch {
+	case t.TypeName() == eventType.TypeName() && name == nameTime:
+	case t.TypeName() == varsType.TypeName() && p.c.usesTime(name):
+		through = fmt.Sprintf(", and vars.%s uses it", name)
+	default:
+		return
+	}
+	p.timed = true
+	if !p.kind.mayUseTime() {
+		p.problem(id, "the time differs when a change is read again after a crash, so nothing may be decided by it",
+			"event.time can be used in bodies and headers only%s", through)
+	}
+}
+
+func (c *compiler) usesTime(name string) bool {
+	for _, v := range c.env.scope.vars {
+		if v.name == name && v.expr != nil {
+			return v.expr.timed
+		}
+	}
+	return false
+}
+
+func (p *inspector) problem(id int64, hint, format string, args ...any) {
+	at := p.ast.SourceInfo().GetStartLocation(id)
+	place := place(p.source, at.Line(), at.Column())
+	p.problems = append(p.problems, place.Problemf(p.what+": "+format, args...).WithHint("%s", hint))
+}
+
+// place returns where a place in the expression stands in the file. An undefined
+// field has the place of its dot: what is meant is the name behind.
+func place(source strictyaml.Text, line, column int) strictyaml.Position {
+	if lines := strings.Split(source.Value, "\n"); line >= 1 && line <= len(lines) {
+		runes := []rune(lines[line-1])
+		if column < len(runes) && runes[column] == '.' {
+			next := column + 1
+			for next < len(runes) && (runes[next] == ' ' || runes[next] == '?') {
+				next++
+			}
+			if next < len(runes) {
+				column = next
+			}
+		}
+	}
+	p, _ := source.Locate(line, column)
+	return p
+}
+
+var (
+	undefinedField = regexp.MustCompile(`^undefined field '([^']*)'`)
+	undeclared     = regexp.MustCompile(`^undeclared reference to '([^']*)'`)
+	noOverload     = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to '(.*)'$`)
+	container      = regexp.MustCompile(` \(in container '[^']*'\)`)
+	expecting      = regexp.MustCompile(` expecting \{.*\}`)
+)
+
+// problems turns the errors of the CEL compiler into problems with a place in
+// the file and a hint.
+func (c *compiler) problems(what string, source strictyaml.Text, issues *cel.Issues) strictyaml.Problems {
+	var ps strictyaml.Problems
+	for _, e := range issues.Errors() {
+		at := place(source, e.Location.Line(), e.Location.Column())
+		message := container.ReplaceAllString(e.Message, "")
+		message = expecting.ReplaceAllString(message, "")
+		hint := c.hint(message, source, e.Location.Line(), e.Location.Column())
+		if _, exact := source.Locate(e.Location.Line(), e.Location.Column()); !exact {
+			message += snippet(source, e.Location.Line(), e.Location.Column())
+			if hint == "" {
+				hint = `write the expression in a block after "|", and errors have their exact place`
+			}
+		}
+		ps = append(ps, at.Problemf("%s: %s", what, message).WithHint("%s", hint))
+	}
+	return ps
+}
+
+// snippet quotes the line of an expression whose place in the file is not known.
+func snippet(source strictyaml.Text, line, column int) string {
+	lines := strings.Split(source.Value, "\n")
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	return fmt.Sprintf(", at character %d of: %s", column+1, strings.TrimSpace(lines[line-1]))
+}
+
+// hint says what to do about an error of the CEL compiler.
+func (c *compiler) hint(message string, source strictyaml.Text, line, column int) string {
+	if m := undefinedField.FindStringSubmatch(message); m != nil {
+		return c.fieldHint(m[1], owner(source, line, column))
+	}
+	if m := undeclared.FindStringSubmatch(message); m != nil {
+		name := m[1]
+		for _, v := range c.env.scope.vars {
+			if v.name == name {
+				return "variables are read as vars." + name
+			}
+		}
+		if slices.Contains(c.env.scope.captures, name) {
+			return "captures are read as params." + name
+		}
+		for _, f := range eventFields {
+			if f.name == name {
+				return "it is a field of the event: event." + name
+			}
+		}
+		if near := strictyaml.Nearest(name, c.known); near != "" {
+			return `did you mean "` + near + `"?`
+		}
+		return "an expression sees event, params and vars"
+	}
+	if m := noOverload.FindStringSubmatch(message); m != nil {
+		return "it does not work with " + strings.Trim(m[2], "()") + "; convert one side, or check the names"
+	}
+	return ""
+}
+
+func (c *compiler) fieldHint(name, of string) string {
+	var known []string
+	switch of {
+	case nameParams:
+		known = c.env.scope.captures
+		if len(known) == 0 {
+			return "the keys of this rule have no captures"
+		}
+	case nameVars:
+		for _, v := range c.env.scope.vars {
+			known = append(known, v.name)
+		}
+		if len(known) == 0 {
+			return "this rule has no vars"
+		}
+		if slices.Contains(known, name) {
+			return "the variable itself has a mistake"
+		}
+	case "prev", "last":
+		for _, f := range valueFields {
+			known = append(known, f.name)
+		}
+	default:
+		for _, f := range eventFields {
+			known = append(known, f.name)
+		}
+		if near := strictyaml.Nearest(name, known); near == "" {
+			return "fields: " + strings.Join(known, ", ")
+		}
+	}
+	return strictyaml.DidYouMean(name, known)
+}
+
+var lastName = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*$`)
+
+// owner returns the name before the dot at a place of an expression.
+func owner(source strictyaml.Text, line, column int) string {
+	lines := strings.Split(source.Value, "\n")
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	runes := []rune(lines[line-1])
+	before := string(runes[:min(max(column, 0), len(runes))])
+	if m := lastName.FindStringSubmatch(before); m != nil {
+		return m[1]
+	}
+	return ""
+}

@@ -1,0 +1,103 @@
+package rules
+
+import (
+	"fmt"
+
+	"cel.dev/cel-go/common/types"
+
+	"keyhook"
+)
+
+// Evaluate adds to res what ev owes: a delivery for each send of each rule that
+// matches, in the order of the rules, and the conditions that failed. Messages
+// are rendered. It keeps nothing but what is in res, and may be called from
+// several goroutines at once, each with a res of its own.
+func (s *Set) Evaluate(source Source, ev *keyhook.Event, res *Result) {
+	st := s.states.get(source, ev)
+	st.candidates = s.index.find(ev.Key, st.candidates)
+	last := -1
+	for _, c := range st.candidates {
+		if c.rule == last {
+			continue // another pattern of the rule has matched already
+		}
+		last = c.rule
+		r := s.rules[c.rule]
+		st.enter(r, r.patterns[c.pattern])
+		r.evaluate(st, res)
+	}
+	s.states.put(st)
+}
+
+// evaluate decides whether r matches, and renders its messages.
+func (r *rule) evaluate(st *state, res *Result) {
+	matched, failed := r.matches(st)
+	switch {
+	case failed == nil && !matched:
+		return
+	case failed == nil:
+		res.Matches = append(res.Matches, Match{Rule: r.name})
+		for _, s := range r.sends {
+			res.Deliveries = append(res.Deliveries, r.deliver(st, s))
+		}
+	case failed.reason == "":
+		res.Errors = append(res.Errors, EvalError{Rule: r.name, Err: failed})
+	default:
+		for _, s := range r.sends {
+			d := r.delivery(st, s)
+			d.Rejected = &keyhook.Rejection{Reason: failed.reason, Error: failed.Error()}
+			res.Deliveries = append(res.Deliveries, d)
+		}
+	}
+}
+
+// matches evaluates the condition.
+func (r *rule) matches(st *state) (matched bool, failed *failure) {
+	if r.when == nil {
+		return true, nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			matched, failed = false, panicked(r.when, p)
+		}
+	}()
+	v, failed := r.when.eval(st, false)
+	if st.limit != nil {
+		return false, st.limit
+	}
+	if failed != nil {
+		return false, failed
+	}
+	return v == types.True, nil
+}
+
+// panicked turns a panic outside of CEL, which recovers its own, into a failure.
+func panicked(x *expression, p any) *failure {
+	return &failure{reason: keyhook.ReasonPanic, expr: x, text: fmt.Sprintf("panic: %v", p)}
+}
+
+// delivery returns the delivery of a send without a message.
+func (r *rule) delivery(st *state, s *send) *keyhook.Delivery {
+	return &keyhook.Delivery{
+		ID:        keyhook.DeliveryID(st.source.Name, st.source.Epoch, st.event, r.name, s.name),
+		Rule:      r.name,
+		Send:      s.name,
+		Sink:      s.sink,
+		Order:     r.order,
+		OnFailure: r.onFailure,
+		Event:     st.event,
+	}
+}
+
+// deliver returns the delivery of a send with its message, or why there is none.
+func (r *rule) deliver(st *state, s *send) *keyhook.Delivery {
+	d := r.delivery(st, s)
+	if failed := s.render(st, d); failed != nil {
+		reason := failed.reason
+		if reason == "" {
+			reason = keyhook.ReasonRender
+		}
+		d.Message = keyhook.Message{}
+		d.Rejected = &keyhook.Rejection{Reason: reason, Error: failed.Error()}
+	}
+	return d
+}

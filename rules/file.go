@@ -1,0 +1,95 @@
+package rules
+
+import (
+	"keyhook/internal/strictyaml"
+)
+
+// ruleFile is a file as people write it.
+type ruleFile struct {
+	Sinks []*sinkEntry `yaml:"sinks"`
+	Rules []*ruleEntry `yaml:"rules"`
+}
+
+type sinkEntry struct {
+	Position    strictyaml.Position   `yaml:",position"`
+	Name        strictyaml.At[string] `yaml:"name,required"`
+	Webhook     *webhookEntry         `yaml:"webhook"`
+	NATS        *unsupported          `yaml:"nats"`
+	Concurrency *strictyaml.At[int]   `yaml:"concurrency"`
+	Rate        *strictyaml.Rate      `yaml:"rate"`
+	Retry       *retryEntry           `yaml:"retry"`
+}
+
+type webhookEntry struct {
+	Position strictyaml.Position                         `yaml:",position"`
+	URL      strictyaml.At[strictyaml.Secret]            `yaml:"url,required"`
+	Headers  map[string]strictyaml.At[strictyaml.Secret] `yaml:"headers"`
+	Sign     []signEntry                                 `yaml:"sign"`
+	Timeout  *strictyaml.At[strictyaml.Duration]         `yaml:"timeout"`
+	RetryOn  *strictyaml.At[[]int]                       `yaml:"retry_on"`
+	DeadOn   *strictyaml.At[[]int]                       `yaml:"dead_on"`
+}
+
+type signEntry struct {
+	Secret strictyaml.At[strictyaml.Secret] `yaml:"secret,required"`
+}
+
+type retryEntry struct {
+	Initial     *strictyaml.At[strictyaml.Duration] `yaml:"initial"`
+	Multiplier  *strictyaml.At[float64]             `yaml:"multiplier"`
+	Max         *strictyaml.At[strictyaml.Duration] `yaml:"max"`
+	Jitter      *strictyaml.At[float64]             `yaml:"jitter"`
+	MaxAttempts *strictyaml.At[int]                 `yaml:"max_attempts"`
+	MaxAge      *strictyaml.Duration                `yaml:"max_age"`
+}
+
+type ruleEntry struct {
+	Position    strictyaml.Position                   `yaml:",position"`
+	Name        strictyaml.At[string]                 `yaml:"name,required"`
+	Description string                                `yaml:"description"`
+	Keys        strictyaml.OneOrList[strictyaml.Text] `yaml:"keys,required"`
+	When        strictyaml.Text                       `yaml:"when"`
+	Vars        namedTexts                            `yaml:"vars"`
+	Send        strictyaml.OneOrList[*sendEntry]      `yaml:"send,required"`
+	Order       *strictyaml.At[string]                `yaml:"order"`
+	OnFailure   *strictyaml.At[string]                `yaml:"on_failure"`
+}
+
+type sendEntry struct {
+	Position strictyaml.Position    `yaml:",position"`
+	Sink     strictyaml.At[string]  `yaml:"sink,required"`
+	Name     *strictyaml.At[string] `yaml:"name"`
+	Body     strictyaml.Text        `yaml:"body"`
+	Headers  namedTexts             `yaml:"headers"`
+	Subject  strictyaml.Text        `yaml:"subject"`
+}
+
+// namedTexts is a map whose order is that of the file.
+type namedTexts []namedText
+
+type namedText struct {
+	name     string
+	position strictyaml.Position // of the name
+	text     strictyaml.Text
+}
+
+// DecodeYAML implements [strictyaml.Decoder].
+func (t *namedTexts) DecodeYAML(n *strictyaml.Node) {
+	if !n.Expect(strictyaml.Map) {
+		return
+	}
+	for _, e := range n.Entries() {
+		entry := namedText{name: e.Key.Text(), position: e.Key.Position()}
+		if e.Value.Decode(&entry.text) {
+			*t = append(*t, entry)
+		}
+	}
+}
+
+// unsupported is a part of the language that this version does not have.
+type unsupported struct{}
+
+// DecodeYAML implements [strictyaml.Decoder].
+func (*unsupported) DecodeYAML(n *strictyaml.Node) {
+	n.Problemf("use a webhook for now", "nats sinks are not supported by this version of keyhook")
+}

@@ -1,0 +1,124 @@
+package rules
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+)
+
+// parseJSON reads a document as CEL sees it. A number is an int where it is
+// written without fraction and exponent and fits, a double otherwise.
+func parseJSON(data []byte) (ref.Val, error) {
+	if len(data) > maxJSON {
+		return nil, fmt.Errorf("the JSON value has %d bytes, more than %d", len(data), maxJSON)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	var tree any
+	if err := d.Decode(&tree); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errors.New("it ends too early")
+		}
+		return nil, fmt.Errorf("the value is not JSON: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("the value is not JSON: something follows the document")
+	}
+	v, _, err := celValue(tree, 0)
+	return v, err
+}
+
+// celValue turns a decoded document into CEL values, in place, and returns its
+// size in bytes, near enough for a limit.
+func celValue(tree any, depth int) (ref.Val, uint32, error) {
+	if depth > maxDepth {
+		return nil, 0, fmt.Errorf("the JSON value is nested deeper than %d levels", maxDepth)
+	}
+	switch t := tree.(type) {
+	case nil:
+		return types.NullValue, 1, nil
+	case bool:
+		return types.Bool(t), 1, nil
+	case string:
+		return types.String(t), uint32(min(len(t)+1, math.MaxUint32)), nil //nolint:gosec // bounded
+	case json.Number:
+		v, err := celNumber(string(t))
+		return v, 1, err
+	case []any:
+		elems := make([]ref.Val, len(t))
+		total := uint32(1)
+		for i := range t {
+			v, size, err := celValue(t[i], depth+1)
+			if err != nil {
+				return nil, 0, err
+			}
+			elems[i] = v
+			total += size
+		}
+		return &jsonList{Lister: types.NewRefValList(types.DefaultTypeAdapter, elems), size: total}, total, nil
+	case map[string]any:
+		total := uint32(1)
+		for k := range t {
+			v, size, err := celValue(t[k], depth+1)
+			if err != nil {
+				return nil, 0, err
+			}
+			t[k] = v
+			total += size + uint32(min(len(k)+1, math.MaxUint32)) //nolint:gosec // bounded
+		}
+		return &jsonMap{Mapper: types.NewStringInterfaceMap(types.DefaultTypeAdapter, t), fields: t, size: total}, total, nil
+	default:
+		return nil, 0, fmt.Errorf("unexpected %T in JSON", tree)
+	}
+}
+
+func celNumber(s string) (ref.Val, error) {
+	if i, err := strconv.ParseInt(s, 10, 64); err == nil && s != "-0" {
+		return types.Int(i), nil
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return nil, fmt.Errorf("the number %s in the JSON value is too large", s)
+	}
+	return types.Double(f), nil
+}
+
+// jsonMap is an object that knows its size, which keeps limits from walking it.
+type jsonMap struct {
+	traits.Mapper
+	fields map[string]any // of ref.Val
+	size   uint32
+}
+
+// Find implements [traits.Mapper] without an allocation.
+func (m *jsonMap) Find(key ref.Val) (ref.Val, bool) {
+	if k, ok := key.(types.String); ok {
+		v, found := m.fields[string(k)]
+		if !found {
+			return nil, false
+		}
+		value, ok := v.(ref.Val)
+		return value, ok
+	}
+	return m.Mapper.Find(key)
+}
+
+// AggregateSize implements [types.AggregateSizeVisitor].
+func (m *jsonMap) AggregateSize(types.AggregateSizer) uint32 { return m.size }
+
+// jsonList is an array that knows its size.
+type jsonList struct {
+	traits.Lister
+	size uint32
+}
+
+// AggregateSize implements [types.AggregateSizeVisitor].
+func (l *jsonList) AggregateSize(types.AggregateSizer) uint32 { return l.size }

@@ -1,0 +1,98 @@
+package rules
+
+import (
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/cost"
+	"cel.dev/cel-go/common/types"
+)
+
+// Limits of the language, known when files are loaded.
+const (
+	maxExpressionSize  = 8192 // characters
+	maxExpressionNodes = 5000
+	maxExpressionDepth = 64
+	maxRegexProgram    = 500 // instructions
+	maxComprehensions  = 2   // nested
+	maxName            = 200 // bytes of a name of a rule, send or sink
+	maxPatternSize     = 8192
+)
+
+// Limits of a run. They lie above etcd's 1.5 MiB requests; escaping may make a
+// payload six times as long.
+const (
+	maxPayload  = 16 << 20 // bytes that an expression may render
+	maxJSON     = 2 << 20  // bytes of a value that is read as JSON
+	maxDepth    = 64       // nesting of JSON, read or written
+	maxHeader   = 16 << 10 // bytes of a header's value
+	maxSubject  = 1024     // bytes of a subject
+	inputSize   = 2 << 20  // bytes of one input that estimates reckon with
+	eventBudget = 5_000_000
+)
+
+// tier bounds one evaluation. The units of cost are CEL's; memory is the
+// largest value that appears on the way, in bytes.
+type tier struct {
+	cost     uint64
+	memory   uint32
+	deadline time.Duration
+}
+
+// Conditions are tried on every change that a pattern matches, messages are
+// rendered for matches only. Inputs, which nothing can make smaller, are allowed
+// for in memory.
+var (
+	conditionTier = tier{cost: 100_000, memory: 2*inputSize + 1<<20, deadline: 50 * time.Millisecond}
+	messageTier   = tier{cost: 1_000_000, memory: 2*inputSize + maxPayload, deadline: 250 * time.Millisecond}
+)
+
+// maxEstimate is up to which cost in the worst case a condition runs without
+// being measured, which is ten times as fast.
+const maxEstimate = 1_000_000
+
+// Sizes are those of whole trees: the default counts the characters of every
+// string each time. Depth and traversal are set because the library's own limits
+// would refuse ordinary documents; documents that were read from JSON know their
+// size.
+var (
+	sizeOptions = []types.SizeCalculatorOption{
+		types.SizeCalculatorStringUnitLength(1),
+		types.SizeCalculatorMaxDepth(maxDepth),
+		types.SizeCalculatorMaxTraversal(100_000),
+	}
+	sizing     = cost.AggregateSizingStrategy(sizeOptions...)
+	calculator = types.NewSizeCalculator(sizeOptions...)
+)
+
+// programOptions bound the evaluations of a program.
+func (t tier) programOptions() []cel.ProgramOption {
+	return []cel.ProgramOption{
+		cel.EvalOptions(cel.OptOptimize),
+		cel.CostLimit(t.cost),
+		cel.MemoryTracking(types.MemoryTrackerSizeCalculator(calculator), types.MemoryTrackerSampleInterval(16)),
+		cel.MemoryLimit(t.memory),
+		cel.InterruptCheckFrequency(100),
+	}
+}
+
+// estimator tells CEL how large the inputs can be.
+type estimator struct{}
+
+// EstimateSize implements [cost.Estimator].
+func (estimator) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
+	path := n.Path()
+	if len(path) == 0 {
+		return nil
+	}
+	switch path[0] {
+	case nameEvent, nameParams:
+		return &cost.SizeEstimate{Max: inputSize}
+	}
+	return nil
+}
+
+// EstimateCallCost implements [cost.Estimator].
+func (estimator) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
+	return nil
+}

@@ -1,0 +1,279 @@
+package rules
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"unicode"
+
+	"keyhook"
+	"keyhook/internal/strictyaml"
+)
+
+// Load compiles files into a set. Its error is of type [strictyaml.Problems]
+// and holds everything that is wrong with any of the files; no part of them is
+// used then. The order of the files is that in which rules are evaluated.
+func Load(files []File, opts Options) (*Set, error) {
+	l := &loader{opts: opts, sinks: map[string]SinkSpec{}, names: map[string]strictyaml.Position{}}
+	if l.opts.CheckWebhook == nil {
+		l.opts.CheckWebhook = checkWebhook
+	}
+	if len(files) == 0 {
+		l.problems = append(l.problems, strictyaml.Problem{Path: "rules", Message: "there are no rule files"})
+		return nil, l.problems.Err()
+	}
+	entries := l.read(files)
+	set := l.compile(entries)
+	if len(entries) == 0 && len(l.problems) == 0 {
+		l.fail(strictyaml.Position{Path: files[0].Path, Line: 1, Column: 1}, "", "there is no rule in any file")
+	}
+	if err := l.problems.Err(); err != nil {
+		return nil, err
+	}
+	l.warnings.Sort()
+	set.warnings = l.warnings
+	return set, nil
+}
+
+// loader gathers the parts of a set, and what is wrong with them.
+type loader struct {
+	opts     Options
+	sinks    map[string]SinkSpec
+	names    map[string]strictyaml.Position // of rules
+	problems strictyaml.Problems
+	warnings strictyaml.Problems
+}
+
+func (l *loader) fail(at strictyaml.Position, hint, format string, args ...any) {
+	p := at.Problemf(format, args...)
+	p.Hint = hint
+	l.problems = append(l.problems, p)
+}
+
+// read decodes the files and defines their sinks.
+func (l *loader) read(files []File) []*ruleEntry {
+	var entries []*ruleEntry
+	for _, f := range files {
+		var file ruleFile
+		l.problems = append(l.problems, l.opts.Environment.Decode(f.Path, f.Data, &file)...)
+		sinks := sinkLoader{check: l.opts.CheckWebhook}
+		for _, e := range file.Sinks {
+			if e == nil {
+				continue // has been reported, as everything that is nil below
+			}
+			spec := sinks.load(e)
+			if !l.named("sink", e.Name) {
+				continue
+			}
+			if first, dup := l.sinks[spec.Name]; dup {
+				l.fail(e.Name.Position, "names are unique across all files", "sink %q is already defined at %s", spec.Name, first.Position)
+				continue
+			}
+			l.sinks[spec.Name] = spec
+		}
+		l.problems = append(l.problems, sinks.problems...)
+		for _, e := range file.Rules {
+			if e != nil {
+				entries = append(entries, e)
+			}
+		}
+	}
+	return entries
+}
+
+// named reports whether a name can be one. A missing name has been reported.
+func (l *loader) named(what string, name strictyaml.At[string]) bool {
+	if name.Position.Line == 0 {
+		return false
+	}
+	switch s := name.Value; {
+	case s == "":
+		l.fail(name.Position, "", "a %s needs a name", what)
+	case len(s) > maxName:
+		l.fail(name.Position, "", "the name of a %s must not be longer than %d bytes", what, maxName)
+	case strings.TrimSpace(s) != s || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
+		l.fail(name.Position, "", "the name of a %s must not begin or end with a space, nor have control characters", what)
+	default:
+		return true
+	}
+	return false
+}
+
+// compile builds the rules, on all processors, and puts the set together.
+func (l *loader) compile(entries []*ruleEntry) *Set {
+	for _, e := range entries {
+		if !l.named("rule", e.Name) {
+			continue
+		}
+		if first, dup := l.names[e.Name.Value]; dup {
+			l.fail(e.Name.Position, "names are unique across all files", "rule %q is already defined at %s", e.Name.Value, first)
+			continue
+		}
+		l.names[e.Name.Value] = e.Name.Position
+	}
+	known := make([]string, 0, len(l.sinks))
+	for name := range l.sinks {
+		known = append(known, name)
+	}
+	slices.Sort(known)
+
+	built := make([]*builder, len(entries))
+	errs := make([]error, min(runtime.GOMAXPROCS(0), len(entries)))
+	var wg sync.WaitGroup
+	for w := range errs {
+		wg.Go(func() {
+			c, err := newCompiler(l.opts.language...)
+			if err != nil {
+				errs[w] = err
+				return
+			}
+			for i := w; i < len(entries); i += len(errs) {
+				built[i] = &builder{c: c, opts: l.opts, sinks: l.sinks, known: known}
+				built[i].build(entries[i])
+			}
+		})
+	}
+	wg.Wait()
+
+	set := &Set{states: newStatePool()}
+	for _, err := range errs {
+		if err != nil {
+			l.problems = append(l.problems, strictyaml.Problem{Path: "rules", Message: err.Error()})
+			return set
+		}
+	}
+	for _, b := range built {
+		l.problems = append(l.problems, b.problems...)
+		l.warnings = append(l.warnings, b.warnings...)
+		set.rules = append(set.rules, b.rule)
+		for _, p := range b.rule.patterns {
+			set.ranges = append(set.ranges, p.keyRange())
+		}
+	}
+	for _, name := range known {
+		set.sinks = append(set.sinks, l.sinks[name])
+	}
+	set.index = newIndex(set.rules)
+	return set
+}
+
+// builder makes one rule.
+type builder struct {
+	c        *compiler
+	opts     Options
+	sinks    map[string]SinkSpec
+	known    []string // names of sinks
+	rule     *rule
+	scopeKey string
+	problems strictyaml.Problems
+	warnings strictyaml.Problems
+}
+
+func (b *builder) fail(at strictyaml.Position, hint, format string, args ...any) {
+	p := at.Problemf(format, args...)
+	p.Hint = hint
+	b.problems = append(b.problems, p)
+}
+
+func (b *builder) build(e *ruleEntry) {
+	r := &rule{name: e.Name.Value, description: e.Description, position: e.Name.Position}
+	b.rule = r
+	keysOK := b.keys(e)
+	b.c.env.scope = &scope{captures: r.captures}
+	if !keysOK {
+		// The captures are not known: whatever the expressions say about them
+		// would be a second report of the same mistake.
+		b.c.env.scope.captures = append(r.captures, mentioned(e)...)
+	}
+	b.variables(e.Vars)
+	if e.When.IsSet() {
+		r.when = b.expression("when", kindCondition, e.When)
+	}
+	b.modes(e)
+	if len(e.Send) == 0 && e.Position.Line > 0 && e.Send != nil {
+		b.fail(e.Position, "", "a rule needs a send")
+	}
+	names := map[string]strictyaml.Position{}
+	for _, s := range e.Send {
+		if s != nil {
+			b.send(s, names)
+		}
+	}
+}
+
+// expression compiles one expression of the rule; nil means that it has a
+// mistake, which is noted.
+func (b *builder) expression(what string, k kind, source strictyaml.Text) *expression {
+	x, ps := b.c.compile(what, k, source, b.scopeKey)
+	b.problems = append(b.problems, ps...)
+	return x
+}
+
+func (b *builder) modes(e *ruleEntry) {
+	choose := func(field string, v *strictyaml.At[string], names ...string) int {
+		if v == nil {
+			return 0
+		}
+		i := slices.Index(names, v.Value)
+		if i < 0 {
+			b.fail(v.Position, strictyaml.DidYouMean(v.Value, names), "%q is not an %s", v.Value, field)
+		}
+		return max(i, 0)
+	}
+	b.rule.order = []keyhook.Order{keyhook.OrderKey, keyhook.OrderNone}[choose("order", e.Order, "key", "none")]
+	b.rule.onFailure = []keyhook.OnFailure{keyhook.Block, keyhook.Supersede}[choose("on_failure", e.OnFailure, "block", "supersede")]
+	if b.rule.order == keyhook.OrderNone && e.OnFailure != nil {
+		b.warnings = append(b.warnings, e.OnFailure.Position.Problemf("on_failure has no effect with order: none").
+			WithHint("without an order no change waits for another one"))
+	}
+}
+
+func (b *builder) send(e *sendEntry, names map[string]strictyaml.Position) {
+	s := &send{sink: e.Sink.Value, name: e.Sink.Value}
+	at := e.Sink.Position
+	sink, defined := b.sinks[s.sink]
+	if !defined && at.Line > 0 {
+		hint := strictyaml.DidYouMean(s.sink, b.known)
+		if len(b.known) == 0 {
+			hint = "no file defines a sink"
+		}
+		b.fail(at, hint, "sink %q is not defined", s.sink)
+	}
+	if e.Name != nil {
+		at = e.Name.Position
+		s.name = e.Name.Value
+		l := loader{}
+		if !l.named("send", *e.Name) {
+			b.problems = append(b.problems, l.problems...)
+		}
+	}
+	if first, dup := names[s.name]; dup && at.Line > 0 {
+		b.fail(at, "give each send a name", "the rule has a send %q already, at %s", s.name, first)
+	}
+	names[s.name] = at
+	if e.Body.IsSet() {
+		s.body = b.expression("body", kindBody, e.Body)
+	}
+	seen := map[string]bool{}
+	for _, h := range e.Headers {
+		lower := strings.ToLower(h.name)
+		switch hint, err := checkHeaderName(lower); {
+		case err != nil:
+			b.fail(h.position, hint, "header %q %s", h.name, err)
+		case seen[lower]:
+			b.fail(h.position, "names of headers are the same in upper and lower case", "header %q is there twice", h.name)
+		}
+		seen[lower] = true
+		value := b.expression(fmt.Sprintf("header %q", h.name), kindHeader, h.text)
+		s.headers = append(s.headers, header{name: h.name, value: value})
+	}
+	if e.Subject.IsSet() {
+		if sink.Webhook != nil && !b.opts.routes {
+			b.fail(e.Subject.Position, "remove it, or put it into a header", "a webhook has no subject")
+		}
+		s.subject = b.expression("subject", kindSubject, e.Subject)
+	}
+	b.rule.sends = append(b.rule.sends, s)
+}

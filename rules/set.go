@@ -1,0 +1,38 @@
+package rules
+
+import (
+	"slices"
+
+	"keyhook"
+	"keyhook/internal/strictyaml"
+)
+
+// Set is a compiled set of rules and the sinks they send to. It is immutable.
+type Set struct {
+	rules    []*rule
+	sinks    []SinkSpec
+	ranges   []keyhook.Range
+	warnings strictyaml.Problems
+	index    *index
+	states   *statePool
+}
+
+// Ranges returns the ranges of keys that the rules ask for, as their patterns
+// are written: neither sorted nor disjoint.
+func (s *Set) Ranges() []keyhook.Range { return slices.Clone(s.ranges) }
+
+// Sinks returns all sinks in the order of their names.
+func (s *Set) Sinks() []SinkSpec { return slices.Clone(s.sinks) }
+
+// Warnings returns what looks wrong but is not an error.
+func (s *Set) Warnings() []strictyaml.Problem { return slices.Clone(s.warnings) }
+
+// Rules returns all rules in the order in which they are evaluated: that of the
+// files as given to [Load], and within a file from top to bottom.
+func (s *Set) Rules() []RuleInfo {
+	infos := make([]RuleInfo, len(s.rules))
+	for i, r := range s.rules {
+		infos[i] = r.info()
+	}
+	return infos
+}

@@ -1,0 +1,186 @@
+package rules
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"keyhook/internal/strictyaml"
+)
+
+// FieldProblem is what is wrong with one field of a sink. It holds no secret.
+type FieldProblem struct {
+	// Field is written as in the file, below the sink's kind: "url",
+	// "headers.X-Team", "sign[0].secret", "retry_on".
+	Field   string
+	Message string // reads on from the field: "must begin with https://"
+	Hint    string // may be empty
+}
+
+// sinkLoader turns entries into sinks.
+type sinkLoader struct {
+	check    func(WebhookSpec) []FieldProblem
+	problems strictyaml.Problems
+}
+
+func (l *sinkLoader) fail(at strictyaml.Position, hint, format string, args ...any) {
+	p := at.Problemf(format, args...)
+	p.Hint = hint
+	l.problems = append(l.problems, p)
+}
+
+// load returns the sink of e with its defaults.
+func (l *sinkLoader) load(e *sinkEntry) SinkSpec {
+	spec := SinkSpec{
+		Name:        e.Name.Value,
+		Position:    e.Name.Position,
+		Concurrency: DefaultConcurrency,
+		Retry:       l.retry(e.Retry),
+	}
+	switch {
+	case e.Webhook != nil && e.NATS != nil:
+		l.fail(e.Position, "make two sinks of it", "sink %q has both webhook and nats", spec.Name)
+	case e.Webhook != nil:
+		spec.Webhook = l.webhook(e.Webhook)
+	case e.NATS == nil:
+		l.fail(e.Position, "webhook: {url: https://...}", "sink %q does not say where it delivers to", spec.Name)
+	}
+	if c := e.Concurrency; c != nil {
+		if c.Value < 1 || c.Value > maxConcurrency {
+			l.fail(c.Position, "", "concurrency must be between 1 and %d", maxConcurrency)
+		}
+		spec.Concurrency = c.Value
+	}
+	if e.Rate != nil {
+		spec.Rate = e.Rate.PerSecond()
+	}
+	return spec
+}
+
+const (
+	maxConcurrency = 10_000
+	maxMultiplier  = 100
+)
+
+func (l *sinkLoader) retry(e *retryEntry) RetrySpec {
+	spec := DefaultRetry()
+	if e == nil {
+		return spec
+	}
+	if e.Initial != nil {
+		spec.Initial = e.Initial.Value.Std()
+		if spec.Initial <= 0 {
+			l.fail(e.Initial.Position, "", "initial must be above 0")
+		}
+	}
+	if e.Max != nil {
+		spec.Max = e.Max.Value.Std()
+		if spec.Max <= 0 {
+			l.fail(e.Max.Position, "", "max must be above 0")
+		}
+	}
+	if spec.Initial > spec.Max {
+		at := e.Initial
+		if at == nil {
+			at = e.Max
+		}
+		l.fail(at.Position, "", "initial (%s) is longer than max (%s)", spec.Initial, spec.Max)
+	}
+	if m := e.Multiplier; m != nil {
+		spec.Multiplier = m.Value
+		if !(m.Value >= 1 && m.Value <= maxMultiplier) {
+			l.fail(m.Position, "1 keeps the interval, 2 doubles it", "multiplier must be between 1 and %d", maxMultiplier)
+		}
+	}
+	if j := e.Jitter; j != nil {
+		spec.Jitter = j.Value
+		if !(j.Value >= 0 && j.Value <= 1) {
+			l.fail(j.Position, "0.2 spreads each interval by 20 % either way", "jitter must be between 0 and 1")
+		}
+	}
+	if a := e.MaxAttempts; a != nil {
+		spec.MaxAttempts = a.Value
+		if a.Value < 0 {
+			l.fail(a.Position, "0 means no limit", "max_attempts must not be negative")
+		}
+	}
+	if e.MaxAge != nil {
+		spec.MaxAge = e.MaxAge.Std()
+	}
+	return spec
+}
+
+func (l *sinkLoader) webhook(e *webhookEntry) *WebhookSpec {
+	spec := &WebhookSpec{URL: e.URL.Value, Timeout: DefaultTimeout}
+	places := map[string]strictyaml.Position{"url": e.URL.Position}
+	for name, value := range e.Headers {
+		spec.Headers = append(spec.Headers, HeaderSpec{Name: name, Value: value.Value})
+		places["headers."+name] = value.Position
+	}
+	slices.SortFunc(spec.Headers, func(a, b HeaderSpec) int { return strings.Compare(a.Name, b.Name) })
+	complete := spec.URL.IsSet()
+	for i, s := range e.Sign {
+		spec.Sign = append(spec.Sign, s.Secret.Value)
+		complete = complete && s.Secret.Value.IsSet()
+		places[fmt.Sprintf("sign[%d].secret", i)] = s.Secret.Position
+	}
+	if e.Timeout != nil {
+		spec.Timeout = e.Timeout.Value.Std()
+		places["timeout"] = e.Timeout.Position
+		if spec.Timeout <= 0 {
+			l.fail(e.Timeout.Position, "", "timeout must be above 0")
+		}
+	}
+	if e.RetryOn != nil {
+		spec.RetryOn = sorted(e.RetryOn.Value)
+		places["retry_on"] = e.RetryOn.Position
+	}
+	if e.DeadOn != nil {
+		spec.DeadOn = sorted(e.DeadOn.Value)
+		places["dead_on"] = e.DeadOn.Position
+	}
+	if !complete {
+		return spec // what is missing has been reported
+	}
+	for _, p := range l.check(*spec) {
+		at, ok := places[p.Field]
+		if !ok {
+			at = e.Position
+		}
+		l.fail(at, p.Hint, "%s %s", p.Field, p.Message)
+	}
+	return spec
+}
+
+func sorted(statuses []int) []int {
+	s := slices.Clone(statuses)
+	slices.Sort(s)
+	return slices.Compact(s)
+}
+
+// checkWebhook is the check where the caller brings none.
+func checkWebhook(spec WebhookSpec) []FieldProblem {
+	var ps []FieldProblem
+	// What the parser says may quote a password: it stays out.
+	u, err := url.Parse(spec.URL.Reveal())
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		ps = append(ps, FieldProblem{Field: "url", Message: "is not a valid URL", Hint: "write an absolute one, such as https://hooks.example.com/path"})
+	}
+	for _, list := range []struct {
+		field    string
+		statuses []int
+	}{{"retry_on", spec.RetryOn}, {"dead_on", spec.DeadOn}} {
+		for _, status := range list.statuses {
+			if status < 300 || status > 599 {
+				ps = append(ps, FieldProblem{Field: list.field, Message: fmt.Sprintf("has %d, which is no status between 300 and 599", status), Hint: "2xx always means delivered"})
+			}
+		}
+	}
+	for _, status := range spec.RetryOn {
+		if slices.Contains(spec.DeadOn, status) {
+			ps = append(ps, FieldProblem{Field: "dead_on", Message: fmt.Sprintf("has %d, which stands in retry_on as well", status)})
+		}
+	}
+	return ps
+}

@@ -1,0 +1,137 @@
+package rules
+
+import (
+	"time"
+
+	"cel.dev/cel-go/cel"
+
+	"keyhook"
+	"keyhook/internal/strictyaml"
+)
+
+// File is one rule file.
+type File struct {
+	Path string // names the file in problems; relative paths in it are relative to its directory
+	Data []byte
+}
+
+// Options change how files are loaded.
+type Options struct {
+	// Watch holds the ranges that are watched, where they are given explicitly:
+	// keys outside of them are an error, partly outside a warning. Empty means
+	// that they are derived from the rules.
+	Watch []keyhook.Range
+	// Environment is where secrets come from; the zero value means that of the
+	// operating system.
+	Environment strictyaml.Environment
+	// CheckWebhook returns what is wrong with a webhook, in the terms of what
+	// will deliver to it; Load adds the places. Nil means a check of the URL and
+	// the statuses only.
+	CheckWebhook func(WebhookSpec) []FieldProblem
+
+	language []cel.EnvOption // what tests add to the language
+	routes   bool            // whether webhooks have subjects, for tests
+}
+
+// SinkSpec is a sink as the files define it, with its defaults filled in.
+type SinkSpec struct {
+	Name        string
+	Position    strictyaml.Position
+	Webhook     *WebhookSpec
+	Concurrency int     // requests in flight
+	Rate        float64 // deliveries a second; 0 means no limit
+	Retry       RetrySpec
+}
+
+// WebhookSpec is an HTTP endpoint.
+type WebhookSpec struct {
+	URL     strictyaml.Secret // may carry a token, so it is never printed
+	Headers []HeaderSpec      // sorted by name
+	Sign    []strictyaml.Secret
+	Timeout time.Duration // of the whole exchange
+	// RetryOn and DeadOn are statuses that are to be retried, or to be given up
+	// at once, against the default; sorted.
+	RetryOn, DeadOn []int
+}
+
+// HeaderSpec is a static header of a webhook.
+type HeaderSpec struct {
+	Name  string
+	Value strictyaml.Secret
+}
+
+// RetrySpec says how long and how often a sink is tried.
+type RetrySpec struct {
+	Initial     time.Duration // the first interval
+	Multiplier  float64       // of one interval to the next
+	Max         time.Duration // the longest interval
+	Jitter      float64       // 0.2 spreads an interval by 20 % either way
+	MaxAttempts int           // the first try included; 0 means no limit
+	MaxAge      time.Duration // since admission; 0 means no limit
+}
+
+// Defaults of a sink.
+const (
+	DefaultConcurrency = 16
+	DefaultTimeout     = 15 * time.Second
+)
+
+// DefaultRetry returns how a sink is retried that does not say.
+func DefaultRetry() RetrySpec {
+	return RetrySpec{
+		Initial:    time.Second,
+		Multiplier: 2,
+		Max:        10 * time.Minute,
+		Jitter:     0.2,
+		MaxAge:     72 * time.Hour,
+	}
+}
+
+// RuleInfo is what there is to know of a rule from the outside.
+type RuleInfo struct {
+	Name        string
+	Description string
+	Position    strictyaml.Position
+	Keys        []string // the patterns as they are written
+	When        string
+	Order       keyhook.Order
+	OnFailure   keyhook.OnFailure
+	Sends       []SendInfo
+}
+
+// SendInfo is what there is to know of a send.
+type SendInfo struct {
+	Name, Sink string
+}
+
+// Source names the history that events belong to; see [keyhook.DeliveryID].
+type Source struct {
+	Name  string
+	Epoch uint64
+}
+
+// Match is a rule whose condition was true.
+type Match struct {
+	Rule string
+}
+
+// EvalError is a condition that failed at run time: a non-match.
+type EvalError struct {
+	Rule string
+	Err  error // its text begins with the place of the condition
+}
+
+// Result is what an event came to. Its slices are reused by Reset; the
+// deliveries are not.
+type Result struct {
+	Deliveries []*keyhook.Delivery
+	Matches    []Match
+	Errors     []EvalError
+}
+
+// Reset empties r for the next event.
+func (r *Result) Reset() {
+	clear(r.Deliveries)
+	clear(r.Errors)
+	r.Deliveries, r.Matches, r.Errors = r.Deliveries[:0], r.Matches[:0], r.Errors[:0]
+}
