@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -125,6 +126,15 @@ func (e *Etcd) Compact() int64 {
 	return revision
 }
 
+// HistorySoFar returns all that etcd has held up to now, without stopping it.
+func (e *Etcd) HistorySoFar() oracle.History {
+	e.t.Helper()
+	e.snapshot(e.Client())
+	h := e.read(e.snapshots...)
+	e.snapshots = e.snapshots[:len(e.snapshots)-1]
+	return h
+}
+
 // snapshot keeps a copy of the database.
 func (e *Etcd) snapshot(client *clientv3.Client) {
 	e.t.Helper()
@@ -160,8 +170,13 @@ func (e *Etcd) History() oracle.History {
 	if e.proc.running() {
 		e.Stop()
 	}
-	var parts []oracle.History
-	for _, path := range append(e.snapshots, filepath.Join(e.dir, "data", "member", "snap", "db")) {
+	return e.read(append(slices.Clone(e.snapshots), filepath.Join(e.dir, "data", "member", "snap", "db"))...)
+}
+
+func (e *Etcd) read(paths ...string) oracle.History {
+	e.t.Helper()
+	parts := make([]oracle.History, 0, len(paths))
+	for _, path := range paths {
 		h, err := oracle.ReadHistory(path)
 		if err != nil {
 			e.t.Fatal(err)

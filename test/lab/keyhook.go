@@ -181,8 +181,8 @@ func (k *Keyhook) admin() (string, error) {
 		return "", err
 	}
 	var instance struct {
-		PID   int    `json:"pid"`
-		Admin string `json:"admin"`
+		PID     int    `json:"pid"`
+		Address string `json:"address"`
 	}
 	if err := json.Unmarshal(data, &instance); err != nil {
 		return "", err
@@ -190,7 +190,7 @@ func (k *Keyhook) admin() (string, error) {
 	if instance.PID != k.PID() {
 		return "", errors.New("keyhook has not said yet where it listens")
 	}
-	return instance.Admin, nil
+	return instance.Address, nil
 }
 
 // Metric returns the sum of a metric over the series whose labels contain all

@@ -137,8 +137,8 @@ func showWhenFailed(t testing.TB, name, path string) {
 	})
 }
 
-// Poll calls done until it reports true, an error, or ctx ends; then the error
-// tells what was last in the way.
+// Poll calls done until it says that there is nothing to wait for any more, and
+// returns its error; or until ctx ends, and returns what was last in the way.
 func Poll(ctx context.Context, done func() (ok bool, why error)) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

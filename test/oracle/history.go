@@ -135,6 +135,12 @@ func (h History) Revision() int64 {
 	return h[len(h)-1].Revision
 }
 
+// After returns the changes of later revisions.
+func (h History) After(revision int64) History {
+	first, _ := slices.BinarySearchFunc(h, revision+1, func(c *Change, r int64) int { return cmp.Compare(c.Revision, r) })
+	return h[first:]
+}
+
 // Under returns the changes of the keys that keep holds for.
 func (h History) Under(keep func(key string) bool) History {
 	var kept History

@@ -82,6 +82,9 @@ func TestReadHistory(t *testing.T) {
 	if h.Revision() != 301 {
 		t.Errorf("last revision %d", h.Revision())
 	}
+	if n := len(h.After(299)); n != 3 {
+		t.Errorf("%d changes after 299", n)
+	}
 	if n := len(h.Under(func(key string) bool { return key == "b" })); n != 2 {
 		t.Errorf("%d changes of b", n)
 	}

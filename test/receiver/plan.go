@@ -13,6 +13,7 @@ type Reply int
 // Replies.
 const (
 	Accept      Reply = iota // 204
+	Late                     // 204, after a few milliseconds
 	Unavailable              // 503
 	Hang                     // no answer, until the sender gives up
 	Reset                    // the connection is reset without an answer
@@ -35,11 +36,17 @@ func Always(r Reply) Plan {
 // alone.
 func Failing(seed uint64, share float64) Plan {
 	return func(a *oracle.Attempt, nth int) Reply {
-		h := oracle.DigestOf(binary.BigEndian.AppendUint64([]byte(a.ID), uint64(nth)))
-		r := rand.New(rand.NewPCG(seed, uint64(h)))
-		if r.Float64() >= share {
+		draw := Draw(seed, a, nth)
+		if draw >= share {
 			return Accept
 		}
-		return []Reply{Unavailable, Hang, Reset}[r.IntN(3)]
+		return []Reply{Unavailable, Hang, Reset}[int(draw/share*3)]
 	}
+}
+
+// Draw returns a number from 0 to 1 that depends on the seed, the id and nth
+// alone.
+func Draw(seed uint64, a *oracle.Attempt, nth int) float64 {
+	h := oracle.DigestOf(binary.BigEndian.AppendUint64([]byte(a.ID), uint64(nth)))
+	return rand.New(rand.NewPCG(seed, uint64(h))).Float64()
 }
