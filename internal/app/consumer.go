@@ -23,8 +23,8 @@ type consumer struct {
 	dispatcher *dispatcher.Dispatcher
 	metrics    *telemetry.Metrics
 	log        *slog.Logger
-	owed       func(*keyhook.Delivery) // told of each delivery before it is admitted; may be nil
-	results    sync.Pool               // of *rules.Result
+	evaluated  func(*keyhook.Event, []*keyhook.Delivery) // told of each change; may be nil
+	results    sync.Pool                                 // of *rules.Result
 
 	// mu is held for reading from the evaluation of a batch until it is admitted:
 	// whoever holds it for writing knows that nothing of the set is on its way.
@@ -95,13 +95,11 @@ func (c *consumer) evaluate(events []*keyhook.Event) []*keyhook.Delivery {
 			c.failed(e, failed)
 		}
 		owed = append(owed, res.Deliveries...)
-	}
-	res.Reset()
-	if c.owed != nil {
-		for _, d := range owed {
-			c.owed(d)
+		if c.evaluated != nil {
+			c.evaluated(e, res.Deliveries)
 		}
 	}
+	res.Reset()
 	return owed
 }
 

@@ -41,9 +41,9 @@ type Hooks struct {
 	Ready func()
 	// Sink may change a sink before it is made, at the start and at each reload.
 	Sink func(*rules.SinkSpec)
-	// Owed is called with each delivery before it is admitted, by several
-	// goroutines at once.
-	Owed func(*keyhook.Delivery)
+	// Evaluated is called with each change and what came of it, before that is
+	// admitted, by several goroutines at once.
+	Evaluated func(*keyhook.Event, []*keyhook.Delivery)
 	// Reloaded is called after each attempt to load the rules anew, with its
 	// error.
 	Reloaded func(error)
@@ -134,7 +134,7 @@ func (r *run) open(ctx context.Context) (err error) {
 		return errors.Join(err, closeSinks(all))
 	}
 	r.consumer = &consumer{
-		dispatcher: r.dispatcher, metrics: r.metrics, log: r.log, owed: r.opts.Hooks.Owed, set: plan.Rules,
+		dispatcher: r.dispatcher, metrics: r.metrics, log: r.log, evaluated: r.opts.Hooks.Evaluated, set: plan.Rules,
 	}
 
 	r.beat.Store(int64(time.Since(r.started)))

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"keyhook/internal/cli/dev"
+	"keyhook/internal/config"
+	"keyhook/internal/devserver"
+)
+
+func devCommand(p *Process) *cobra.Command {
+	var (
+		path          string
+		once, verbose bool
+		timeout       time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Try keyhook with nothing installed: etcd and a webhook inbox in one process",
+		Long: `Runs an etcd, a webhook inbox and keyhook in one process, plays a short story
+of a Postgres failover, and prints each delivery as it arrives. It then goes on
+until it is interrupted, with an etcd to put keys into and rules to edit.
+
+Without -c it plays the quickstart. With -c it plays that configuration against
+an etcd of its own: every webhook goes to the inbox, whatever its url says.
+
+With --once it ends after the story: with 0 if every delivery has arrived, with
+1 if not.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !devserver.Included {
+				return fmt.Errorf("dev: %w", devserver.ErrLeftOut)
+			}
+			level := slog.LevelWarn
+			if verbose {
+				level = slog.LevelDebug
+			}
+			log, err := newLogger(p.Stderr, config.Log{Level: level, Format: config.Text})
+			if err != nil {
+				return err
+			}
+			return dev.Run(cmd.Context(), dev.Options{
+				Config: path, Once: once, Timeout: timeout,
+				Out: cmd.OutOrStdout(), Logger: log, Reload: p.Reload, Version: thisBuild().Version,
+			})
+		},
+	}
+	configFlag(cmd, &path, "", "a configuration to play instead of the quickstart")
+	cmd.Flags().BoolVar(&once, "once", false, "end after the story")
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long the story waits, in all, for what it is owed")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "also print keyhook's own log")
+	return cmd
+}
