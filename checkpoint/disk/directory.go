@@ -62,7 +62,7 @@ func (d *directory) join(name string) string { return d.fs.PathJoin(d.path, name
 
 func (d *directory) database() string { return d.join(databaseName) }
 
-// create makes the directory, and its name durable.
+// create makes the directory.
 func (d *directory) create() error {
 	switch info, err := d.fs.Stat(d.path); {
 	case err == nil && info.IsDir():
@@ -72,10 +72,23 @@ func (d *directory) create() error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return explain(d.path, err)
 	}
-	if err := d.fs.MkdirAll(d.path, 0o700); err != nil {
-		return explain(d.path, err)
+	return explain(d.path, d.fs.MkdirAll(d.path, 0o700))
+}
+
+// syncAbove makes the name of the directory durable, and those of the ones
+// above it: any of them may have been created with it, also by a start that was
+// cut short.
+func (d *directory) syncAbove() error {
+	for path := d.path; ; {
+		above := d.fs.PathDir(path)
+		if above == path {
+			return nil
+		}
+		if err := d.syncDir(above); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		path = above
 	}
-	return explain(d.path, d.syncDir(d.fs.PathDir(d.path)))
 }
 
 // isNew reports whether the directory was never completed: it is empty, or a
@@ -109,6 +122,9 @@ func (d *directory) begin() (isNew bool, err error) {
 		return false, err
 	}
 	if isNew {
+		if err := d.syncAbove(); err != nil {
+			return false, explain(d.path, err)
+		}
 		if err := d.writeMarker(creatingName); err != nil {
 			return false, explain(d.path, err)
 		}

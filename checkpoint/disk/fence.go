@@ -3,10 +3,10 @@ package disk
 import (
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -175,26 +175,35 @@ func (f *fencedFile) Close() error {
 	return nil
 }
 
-// dropped is a file that was created behind a broken fence.
+// dropped is a file that was created behind a broken fence: it swallows what is
+// written and holds nothing.
 type dropped struct {
 	name string
 }
 
 var errDropped = errors.New("the file was dropped after a failed write")
 
-func (d *dropped) Close() error                      { return nil }
-func (d *dropped) Read([]byte) (int, error)          { return 0, errDropped }
-func (d *dropped) ReadAt([]byte, int64) (int, error) { return 0, errDropped }
-func (d *dropped) Write([]byte) (int, error)         { return 0, errDropped }
-func (d *dropped) WriteAt([]byte, int64) (int, error) {
-	return 0, errDropped
+func (d *dropped) Close() error                           { return nil }
+func (d *dropped) Read([]byte) (int, error)               { return 0, errDropped }
+func (d *dropped) ReadAt([]byte, int64) (int, error)      { return 0, errDropped }
+func (d *dropped) Write(p []byte) (int, error)            { return len(p), nil }
+func (d *dropped) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+func (d *dropped) Preallocate(int64, int64) error         { return nil }
+func (d *dropped) Prefetch(int64, int64) error            { return nil }
+func (d *dropped) Sync() error                            { return nil }
+func (d *dropped) SyncData() error                        { return nil }
+func (d *dropped) SyncTo(int64) (bool, error)             { return false, nil }
+func (d *dropped) Fd() uintptr                            { return vfs.InvalidFd }
+func (d *dropped) Stat() (vfs.FileInfo, error)            { return droppedInfo{d.name}, nil }
+
+type droppedInfo struct {
+	name string
 }
-func (d *dropped) Preallocate(int64, int64) error { return nil }
-func (d *dropped) Prefetch(int64, int64) error    { return nil }
-func (d *dropped) Sync() error                    { return nil }
-func (d *dropped) SyncData() error                { return nil }
-func (d *dropped) SyncTo(int64) (bool, error)     { return false, nil }
-func (d *dropped) Fd() uintptr                    { return vfs.InvalidFd }
-func (d *dropped) Stat() (vfs.FileInfo, error) {
-	return nil, &fs.PathError{Op: "stat", Path: d.name, Err: errDropped}
-}
+
+func (i droppedInfo) Name() string           { return i.name }
+func (i droppedInfo) Size() int64            { return 0 }
+func (i droppedInfo) Mode() os.FileMode      { return 0o600 }
+func (i droppedInfo) ModTime() time.Time     { return time.Time{} }
+func (i droppedInfo) IsDir() bool            { return false }
+func (i droppedInfo) Sys() any               { return nil }
+func (i droppedInfo) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }

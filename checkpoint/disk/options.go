@@ -25,7 +25,7 @@ func (s *Store) options(f *fence) *pebble.Options {
 		FS:                          f,
 		Cache:                       s.cache,
 		FormatMajorVersion:          engineVersion,
-		MemTableSize:                memtableSize,
+		MemTableSize:                s.memtable,
 		MemTableStopWritesThreshold: memtables,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       40,

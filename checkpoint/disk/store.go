@@ -32,16 +32,19 @@ type Config struct {
 	// Logger is told of failures and of what the database does (at debug).
 	// Default: nobody.
 	Logger *slog.Logger
+
+	memtable uint64 // its size, for tests that want flushes; default memtableSize
 }
 
 const defaultReserve = 64 << 20
 
 // Store is a data directory that this process holds.
 type Store struct {
-	dir     *directory
-	log     *slog.Logger
-	reserve int64
-	cache   *pebble.Cache
+	dir      *directory
+	log      *slog.Logger
+	reserve  int64
+	memtable uint64
+	cache    *pebble.Cache
 
 	writing sync.Mutex // held by a commit
 	enc     encoder    // guarded by writing
@@ -84,11 +87,16 @@ func open(cfg Config, filesystem vfs.FS) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.memtable == 0 {
+		cfg.memtable = memtableSize
+	}
 	dir, err := openDirectory(filesystem, cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, log: cfg.Logger, reserve: max(cfg.Reserve, 0), cache: pebble.NewCache(cfg.CacheSize)}
+	s := &Store{
+		dir: dir, log: cfg.Logger, reserve: max(cfg.Reserve, 0), memtable: cfg.memtable, cache: pebble.NewCache(cfg.CacheSize),
+	}
 	if err := s.begin(); err != nil {
 		s.cache.Unref()
 		return nil, errors.Join(err, dir.lock.Close())
