@@ -39,11 +39,9 @@ func CheckName(name string) error {
 }
 
 // checkHeader returns an error, without the value, if h cannot be sent.
-func checkHeader(h keyhook.Header, canonical string) error {
-	if canonical != "Host" {
-		if err := CheckName(h.Name); err != nil {
-			return err
-		}
+func checkHeader(h keyhook.Header) error {
+	if err := CheckName(h.Name); err != nil {
+		return err
 	}
 	if !httpguts.ValidHeaderFieldValue(h.Value) {
 		return errors.New("the value has a line break or another control character")
@@ -67,10 +65,7 @@ func (s *Sink) headers(d *keyhook.Delivery, now int64) (http.Header, error) {
 	}
 	for i, m := range d.Message.Headers {
 		name := http.CanonicalHeaderKey(m.Name)
-		if name == "Host" {
-			return nil, errors.New("header Host is set by keyhook and cannot be changed")
-		}
-		if err := checkHeader(m, name); err != nil {
+		if err := checkHeader(m); err != nil {
 			return nil, fmt.Errorf("header %q: %w", m.Name, err)
 		}
 		if i > 0 && rendered(d.Message.Headers[:i], name) {

@@ -62,6 +62,10 @@ func newRedactor(c Config, u *url.URL) *redactor {
 		}
 	}
 	secrets = append(secrets, u.RawQuery)
+	for pair := range strings.SplitSeq(u.RawQuery, "&") {
+		_, value, _ := strings.Cut(pair, "=")
+		secrets = append(secrets, value)
+	}
 	for _, values := range u.Query() {
 		secrets = append(secrets, values...)
 	}

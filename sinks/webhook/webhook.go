@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	"keyhook"
@@ -127,6 +129,13 @@ func (s *Sink) failure(parent, ctx context.Context, err error) error {
 		return &sinks.Error{Kind: sinks.Interrupted, Err: errors.New("stopped before an answer came")}
 	case ctx.Err() != nil:
 		return &sinks.Error{Err: fmt.Errorf("no answer within %v", s.timeout)}
+	}
+	for _, broken := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.EPIPE, syscall.ECONNRESET} {
+		// Which of them it is depends on who looks first, and their texts name
+		// ports that nobody wants to know.
+		if errors.Is(err, broken) {
+			return &sinks.Error{Err: errors.New("the receiver broke the connection before it answered")}
+		}
 	}
 	return &sinks.Error{Err: errors.New(s.redact.clean(err.Error(), false))}
 }

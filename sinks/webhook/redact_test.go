@@ -1,0 +1,117 @@
+package webhook
+
+import (
+	"encoding/json"
+	"html"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"keyhook"
+)
+
+var secretive = Config{
+	URL: "https://token-in-user@hooks.example.com/services/T0AB12CD3?key=qu%65ry&sig=a%2Bb%2Fc",
+	Headers: []keyhook.Header{
+		{Name: "Authorization", Value: "Bearer abcdefgh.ijkl"}, {Name: "X-Key", Value: "abcdefgh"},
+		{Name: "Cookie", Value: `sid="qu<te>d"; theme=dark`}, {Name: "Content-Type", Value: "application/json"},
+	},
+	Sign: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+}
+
+// told are the parts of secretive that must never show.
+var told = []string{
+	"token-in-user", "T0AB12CD3", "query", "a+b/c", "abcdefgh", `sid="qu<te>d"`,
+	"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "dG9rZW4taW4tdXNlcjo=",
+}
+
+func testRedactor(t testing.TB) *redactor {
+	t.Helper()
+	u, err := url.Parse(secretive.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newRedactor(secretive, u)
+}
+
+func TestSecretsAreRedacted(t *testing.T) {
+	r := testRedactor(t)
+	for in, want := range map[string]string{
+		"Bearer abcdefgh.ijkl":               "[redacted]",
+		"token abcdefgh.ijkl is no token":    "token [redacted] is no token",
+		"key abcdefgh":                       "key [redacted]",
+		"abcdefghabcdefgh.ijkl":              "[redacted][redacted]",
+		"expects application/json":           "expects application/json",
+		"POST /services/T0AB12CD3?key=query": "POST [redacted]?key=[redacted]",
+		"team T0AB12CD3":                     "team [redacted]",
+		"a\x00b\r\n\r\nc\u200bd":             "a b c\ufffdd",
+		"  spaces \t around ":                "spaces around",
+		"a%2Bb%2Fc, qu%65ry":                 "[redacted], [redacted]",
+		"":                                   "",
+	} {
+		if got := r.clean(in, false); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+	for _, secret := range told {
+		marshaled, err := json.Marshal(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret), html.EscapeString(secret), string(marshaled)} {
+			if got := r.clean("it is "+form+" indeed", false); strings.Contains(got, strings.Trim(form, `"`)) {
+				t.Errorf("%q shows %q", got, form)
+			}
+		}
+	}
+}
+
+// What is cut off may end within a secret, wherever the cut is.
+func TestACutSecretIsRedacted(t *testing.T) {
+	r := testRedactor(t)
+	for _, secret := range told {
+		for n := 4; n < len(secret); n++ {
+			text := strings.Repeat("x", 200) + secret[:n]
+			if got := r.clean(text, true); strings.Contains(got, secret[:4]) {
+				t.Fatalf("%q shows %q", got, secret[:n])
+			}
+		}
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add("key abcdefgh", false)
+	f.Add("\xff\x00 abcdefg", true)
+	r := testRedactor(f)
+	f.Fuzz(func(t *testing.T, text string, cut bool) {
+		got := r.clean(text, cut)
+		if len(got) > maxText+2*utf8.UTFMax || !utf8.ValidString(got) {
+			t.Errorf("%d bytes: %q", len(got), got)
+		}
+		for _, c := range got {
+			if !unicode.IsPrint(c) {
+				t.Errorf("%q does not print", c)
+			}
+		}
+		// A secret may stand in the result only if its parts were apart in the text.
+		for _, secret := range told {
+			if strings.Contains(text, secret) && strings.Contains(got, secret) {
+				t.Errorf("%q shows %q", got, secret)
+			}
+		}
+	})
+}
+
+// The vector of the specification.
+func TestTheVectorOfStandardWebhooks(t *testing.T) {
+	k, err := parseKey("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+	if got := k.sign(nil, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", []byte(`{"test": 2432232314}`)); string(got) != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
