@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -164,13 +165,23 @@ func (b *bench) settled(k *lab.Keyhook) {
 	}
 }
 
+// history stops etcd and returns what it has ever held below /k/.
+func (b *bench) history() oracle.History {
+	b.Helper()
+	return b.etcd.History().Under(func(key string) bool { return strings.HasPrefix(key, "/k/") })
+}
+
 // check stops etcd and holds what arrived against its history.
 func (b *bench) check(box *receiver.Inbox, p oracle.Promise) *oracle.Report {
+	b.Helper()
+	return b.checkAgainst(b.history(), box, p)
+}
+
+func (b *bench) checkAgainst(h oracle.History, box *receiver.Inbox, p oracle.Promise) *oracle.Report {
 	b.Helper()
 	if err := box.Err(); err != nil {
 		b.Error(err)
 	}
-	h := b.etcd.History().Under(func(key string) bool { return key >= "/k/" && key < "/k0" })
 	r := oracle.Check(h, box.Attempts(), p)
 	b.Logf("%s: %v", box.URL, r)
 	if err := r.Err(); err != nil {

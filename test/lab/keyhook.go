@@ -21,6 +21,7 @@ type Keyhook struct {
 	Dir    string // holds keyhook.yaml, rules.yaml and data
 	Config string
 
+	log  string
 	t    testing.TB
 	path string
 	proc *process
@@ -38,9 +39,12 @@ type Settings struct {
 func NewKeyhook(t testing.TB, path string, s Settings) *Keyhook {
 	t.Helper()
 	dir := t.TempDir()
-	k := &Keyhook{Dir: dir, Config: filepath.Join(dir, "keyhook.yaml"), t: t, path: path, http: &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}}
+	k := &Keyhook{
+		Dir: dir, Config: filepath.Join(dir, "keyhook.yaml"), log: filepath.Join(dir, "keyhook.log"), t: t, path: path,
+		http: &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second},
+	}
 	t.Cleanup(k.http.CloseIdleConnections)
-	showWhenFailed(t, "keyhook", k.log())
+	showWhenFailed(t, "keyhook", k.log)
 	k.WriteConfig(fmt.Sprintf(`etcd:
   endpoints: [%s]
 %s
@@ -55,7 +59,12 @@ log: {level: info, format: json}
 	return k
 }
 
-func (k *Keyhook) log() string { return filepath.Join(k.Dir, "keyhook.log") }
+// Twin returns the same configuration for a second process.
+func (k *Keyhook) Twin() *Keyhook {
+	twin := *k
+	twin.log, twin.proc = filepath.Join(k.Dir, "twin.log"), nil
+	return &twin
+}
 
 // WriteConfig replaces keyhook.yaml.
 func (k *Keyhook) WriteConfig(text string) { k.write(k.Config, text) }
@@ -83,7 +92,7 @@ func (k *Keyhook) Start() {
 	if k.proc.running() {
 		k.t.Fatal("keyhook runs already")
 	}
-	k.proc = start(k.t, "keyhook", k.log(), k.path, "run", "-c", k.Config)
+	k.proc = start(k.t, "keyhook", k.log, k.path, "run", "-c", k.Config)
 }
 
 // Kill ends keyhook by SIGKILL and waits until it is gone.
@@ -250,7 +259,7 @@ func (k *Keyhook) Memory() (now, peak int64) {
 // Log returns everything that keyhook has said so far, over all starts.
 func (k *Keyhook) Log() string {
 	k.t.Helper()
-	log, err := os.ReadFile(k.log())
+	log, err := os.ReadFile(k.log)
 	if err != nil {
 		k.t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ type Promise struct {
 	Window time.Duration
 	// Usual is the same for the sum over all kills: what succeeded within Usual
 	// before the kills, and InFlight for each of them, bounds all repeats. It is
-	// ten commit intervals by default, 1 s.
+	// five commit intervals by default, 500 ms.
 	Usual    time.Duration
 	InFlight int
 	// Lossy says that the sender may give up before it has read an answer, so
@@ -112,7 +112,7 @@ type identity struct {
 // watched keys.
 func Check(h History, attempts []Attempt, p Promise) *Report {
 	p.Window = cmp.Or(p.Window, 6*time.Second)
-	p.Usual = cmp.Or(p.Usual, time.Second)
+	p.Usual = cmp.Or(p.Usual, 500*time.Millisecond)
 	slices.SortFunc(p.Kills, time.Time.Compare)
 	attempts = slices.SortedFunc(slices.Values(attempts), func(a, b Attempt) int { return cmp.Compare(a.Arrival, b.Arrival) })
 

@@ -133,6 +133,8 @@ func (b *Inbox) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 	case Unavailable:
 		w.WriteHeader(http.StatusServiceUnavailable)
+	case Refuse:
+		w.WriteHeader(http.StatusUnprocessableEntity)
 	case Hang:
 		<-r.Context().Done()
 	case Reset:

@@ -15,6 +15,7 @@ const (
 	Accept      Reply = iota // 204
 	Late                     // 204, after a few milliseconds
 	Unavailable              // 503
+	Refuse                   // 422
 	Hang                     // no answer, until the sender gives up
 	Reset                    // the connection is reset without an answer
 )
