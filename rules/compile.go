@@ -103,7 +103,7 @@ func (c *compiler) tierOf(k kind, checked *cel.Ast, p *inspector) *tier {
 // checkType reports whether the type of x is one that its place can use.
 func (x *expression) checkType(k kind) (strictyaml.Problem, bool) {
 	wrong := func(want, hint string) (strictyaml.Problem, bool) {
-		return x.source.Position.Problemf("%s must be %s, this is %s", x.what, want, typeName(x.typ)).WithHint("%s", hint), false
+		return x.source.Position.Problemf("%s must be %s, but its type is %s", x.what, want, typeName(x.typ)).WithHint("%s", hint), false
 	}
 	if x.typ.Kind() == types.ErrorKind { // of a variable with a mistake
 		return strictyaml.Problem{}, true
@@ -221,7 +221,9 @@ func (p *inspector) selected(id int64, operand ast.Expr, name string) {
 	}
 	p.timed = true
 	if !p.kind.mayUseTime() {
-		p.problem(id, "the time differs when a change is read again after a crash, so nothing may be decided by it",
+		at := p.ast.SourceInfo().GetStartLocation(id)
+		column, _ := fieldAt(p.source, at.Line(), at.Column(), name)
+		p.report(at.Line(), column, "the time differs when a change is read again after a crash, so nothing may be decided by it",
 			"event.time can be used in bodies and headers only%s", through)
 	}
 }
@@ -237,33 +239,18 @@ func (c *compiler) usesTime(name string) bool {
 
 func (p *inspector) problem(id int64, hint, format string, args ...any) {
 	at := p.ast.SourceInfo().GetStartLocation(id)
-	place := place(p.source, at.Line(), at.Column())
-	p.problems = append(p.problems, place.Problemf(p.what+": "+format, args...).WithHint("%s", hint))
+	p.report(at.Line(), at.Column(), hint, format, args...)
 }
 
-// place returns where a place in the expression stands in the file. An undefined
-// field has the place of its dot: what is meant is the name behind.
-func place(source strictyaml.Text, line, column int) strictyaml.Position {
-	if lines := strings.Split(source.Value, "\n"); line >= 1 && line <= len(lines) {
-		runes := []rune(lines[line-1])
-		if column < len(runes) && runes[column] == '.' {
-			next := column + 1
-			for next < len(runes) && (runes[next] == ' ' || runes[next] == '?') {
-				next++
-			}
-			if next < len(runes) {
-				column = next
-			}
-		}
-	}
-	p, _ := source.Locate(line, column)
-	return p
+func (p *inspector) report(line, column int, hint, format string, args ...any) {
+	place, _ := p.source.Locate(line, column)
+	p.problems = append(p.problems, place.Problemf(p.what+": "+format, args...).WithHint("%s", hint))
 }
 
 var (
 	undefinedField = regexp.MustCompile(`^undefined field '([^']*)'`)
 	undeclared     = regexp.MustCompile(`^undeclared reference to '([^']*)'`)
-	noOverload     = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to '(.*)'$`)
+	noOverload     = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to '\((.*)\)'$`)
 	container      = regexp.MustCompile(` \(in container '[^']*'\)`)
 	expecting      = regexp.MustCompile(` expecting \{.*\}`)
 )
@@ -273,20 +260,52 @@ var (
 func (c *compiler) problems(what string, source strictyaml.Text, issues *cel.Issues) strictyaml.Problems {
 	var ps strictyaml.Problems
 	for _, e := range issues.Errors() {
-		at := place(source, e.Location.Line(), e.Location.Column())
-		message := container.ReplaceAllString(e.Message, "")
-		message = expecting.ReplaceAllString(message, "")
-		hint := c.hint(message, source, e.Location.Line(), e.Location.Column())
-		if _, exact := source.Locate(e.Location.Line(), e.Location.Column()); !exact {
-			message += snippet(source, e.Location.Line(), e.Location.Column())
+		if strings.Contains(e.Message, "!error!") {
+			continue // what follows from another error
+		}
+		line, column, of := e.Location.Line(), e.Location.Column(), ""
+		if m := undefinedField.FindStringSubmatch(e.Message); m != nil {
+			column, of = fieldAt(source, line, column, m[1])
+		}
+		message, hint := c.explain(e.Message, of)
+		at, exact := source.Locate(line, column)
+		if !exact {
+			message += snippet(source, line, column)
 			if hint == "" {
 				hint = `write the expression in a block after "|", and errors have their exact place`
 			}
 		}
 		ps = append(ps, at.Problemf("%s: %s", what, message).WithHint("%s", hint))
 	}
+	if len(ps) == 0 {
+		ps = append(ps, source.Position.Problemf("%s: %s", what, issues.Err()))
+	}
 	return ps
 }
+
+// fieldAt returns the column of an undefined field, and the name before its dot.
+// CEL has the place of the dot, or that of the macro around it.
+func fieldAt(source strictyaml.Text, line, column int, field string) (at int, of string) {
+	lines := strings.Split(source.Value, "\n")
+	if line < 1 || line > len(lines) {
+		return column, ""
+	}
+	runes := []rune(lines[line-1])
+	from := min(max(column, 0), len(runes))
+	m := regexp.MustCompile(`\.\s*\??\s*` + regexp.QuoteMeta(field) + `\b`).FindStringIndex(string(runes[from:]))
+	if m == nil {
+		return column, ""
+	}
+	rest := string(runes[from:])
+	dot := from + len([]rune(rest[:m[0]]))
+	at = from + len([]rune(rest[:m[1]])) - len([]rune(field))
+	if m := lastName.FindStringSubmatch(string(runes[:dot])); m != nil {
+		of = m[1]
+	}
+	return at, of
+}
+
+var lastName = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*$`)
 
 // snippet quotes the line of an expression whose place in the file is not known.
 func snippet(source strictyaml.Text, line, column int) string {
@@ -297,35 +316,57 @@ func snippet(source strictyaml.Text, line, column int) string {
 	return fmt.Sprintf(", at character %d of: %s", column+1, strings.TrimSpace(lines[line-1]))
 }
 
-// hint says what to do about an error of the CEL compiler.
-func (c *compiler) hint(message string, source strictyaml.Text, line, column int) string {
+// explain puts an error of the CEL compiler into words, and says what to do
+// about it.
+func (c *compiler) explain(message, of string) (text, hint string) {
+	message = container.ReplaceAllString(message, "")
+	message = expecting.ReplaceAllString(message, "")
 	if m := undefinedField.FindStringSubmatch(message); m != nil {
-		return c.fieldHint(m[1], owner(source, line, column))
+		return message, c.fieldHint(m[1], of)
 	}
 	if m := undeclared.FindStringSubmatch(message); m != nil {
-		name := m[1]
-		for _, v := range c.env.scope.vars {
-			if v.name == name {
-				return "variables are read as vars." + name
-			}
-		}
-		if slices.Contains(c.env.scope.captures, name) {
-			return "captures are read as params." + name
-		}
-		for _, f := range eventFields {
-			if f.name == name {
-				return "it is a field of the event: event." + name
-			}
-		}
-		if near := strictyaml.Nearest(name, c.known); near != "" {
-			return `did you mean "` + near + `"?`
-		}
-		return "an expression sees event, params and vars"
+		return message, c.nameHint(m[1])
 	}
 	if m := noOverload.FindStringSubmatch(message); m != nil {
-		return "it does not work with " + strings.Trim(m[2], "()") + "; convert one side, or check the names"
+		return fmt.Sprintf("%s does not work with (%s)", strings.Trim(m[1], "_@"), m[2]), "convert one side, or check the names"
 	}
-	return ""
+	for _, known := range []struct{ of, text, hint string }{
+		{"Syntax error: mismatched input '<EOF>'", "Syntax error: the expression ends too early", ""},
+		{"Syntax error: token recognition error at: '= '", "", "did you mean ==?"},
+		{"invalid matches argument", "", fmt.Sprintf("the pattern is no regular expression of RE2, or has more than %d instructions", maxRegexProgram)},
+		{"invalid duration argument", "", `write it as "1h30m" or "90s"`},
+		{"invalid timestamp argument", "", `write it as "2026-01-02T15:04:05Z"`},
+		{"comprehension exceeds nesting limit", "", fmt.Sprintf("macros such as exists and map can stand in each other %d deep", maxComprehensions)},
+	} {
+		if strings.HasPrefix(message, known.of) {
+			if known.text != "" {
+				message = known.text
+			}
+			return message, known.hint
+		}
+	}
+	return message, ""
+}
+
+// nameHint says what to do about a name that is not known.
+func (c *compiler) nameHint(name string) string {
+	for _, v := range c.env.scope.vars {
+		if v.name == name {
+			return "variables are read as vars." + name
+		}
+	}
+	if slices.Contains(c.env.scope.captures, name) {
+		return "captures are read as params." + name
+	}
+	for _, f := range eventFields {
+		if f.name == name {
+			return "it is a field of the event: event." + name
+		}
+	}
+	if near := strictyaml.Nearest(name, c.known); near != "" {
+		return `did you mean "` + near + `"?`
+	}
+	return "an expression sees event, params and vars"
 }
 
 func (c *compiler) fieldHint(name, of string) string {
@@ -359,20 +400,4 @@ func (c *compiler) fieldHint(name, of string) string {
 		}
 	}
 	return strictyaml.DidYouMean(name, known)
-}
-
-var lastName = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*$`)
-
-// owner returns the name before the dot at a place of an expression.
-func owner(source strictyaml.Text, line, column int) string {
-	lines := strings.Split(source.Value, "\n")
-	if line < 1 || line > len(lines) {
-		return ""
-	}
-	runes := []rune(lines[line-1])
-	before := string(runes[:min(max(column, 0), len(runes))])
-	if m := lastName.FindStringSubmatch(before); m != nil {
-		return m[1]
-	}
-	return ""
 }

@@ -66,8 +66,11 @@ func (b *builder) watched(source strictyaml.Text, p *pattern) {
 		b.fail(source.Position, "add it to etcd.watch, or remove etcd.watch to derive it from the rules",
 			"keys: %s is outside of everything that is watched", p.source)
 	case partial:
-		b.warnings = append(b.warnings, source.Position.Problemf("keys: %s is watched in part only", p.source).
-			WithHint("its keys begin with %s; add that to etcd.watch", r))
+		hint := fmt.Sprintf("its keys begin with %s; add that to etcd.watch", r)
+		if len(r.Start) == 0 {
+			hint = "it matches every key; remove etcd.watch to watch them all"
+		}
+		b.warnings = append(b.warnings, source.Position.Problemf("keys: %s is watched in part only", p.source).WithHint("%s", hint))
 	}
 }
 

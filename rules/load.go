@@ -85,7 +85,7 @@ func (l *loader) read(files []File) []*ruleEntry {
 
 // named reports whether a name can be one. A missing name has been reported.
 func (l *loader) named(what string, name strictyaml.At[string]) bool {
-	if name.Position.Line == 0 {
+	if !name.IsSet() {
 		return false
 	}
 	switch s := name.Value; {
@@ -213,7 +213,7 @@ func (b *builder) expression(what string, k kind, source strictyaml.Text) *expre
 
 func (b *builder) modes(e *ruleEntry) {
 	choose := func(field string, v *strictyaml.At[string], names ...string) int {
-		if v == nil {
+		if v == nil || !v.IsSet() {
 			return 0
 		}
 		i := slices.Index(names, v.Value)
@@ -241,7 +241,7 @@ func (b *builder) send(e *sendEntry, names map[string]strictyaml.Position) {
 		}
 		b.fail(at, hint, "sink %q is not defined", s.sink)
 	}
-	if e.Name != nil {
+	if e.Name != nil && e.Name.IsSet() {
 		at = e.Name.Position
 		s.name = e.Name.Value
 		l := loader{}

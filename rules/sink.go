@@ -46,7 +46,7 @@ func (l *sinkLoader) load(e *sinkEntry) SinkSpec {
 	case e.NATS == nil:
 		l.fail(e.Position, "webhook: {url: https://...}", "sink %q does not say where it delivers to", spec.Name)
 	}
-	if c := e.Concurrency; c != nil {
+	if c := e.Concurrency; c != nil && c.IsSet() {
 		if c.Value < 1 || c.Value > maxConcurrency {
 			l.fail(c.Position, "", "concurrency must be between 1 and %d", maxConcurrency)
 		}
@@ -68,13 +68,13 @@ func (l *sinkLoader) retry(e *retryEntry) RetrySpec {
 	if e == nil {
 		return spec
 	}
-	if e.Initial != nil {
+	if e.Initial != nil && e.Initial.IsSet() {
 		spec.Initial = e.Initial.Value.Std()
 		if spec.Initial <= 0 {
 			l.fail(e.Initial.Position, "", "initial must be above 0")
 		}
 	}
-	if e.Max != nil {
+	if e.Max != nil && e.Max.IsSet() {
 		spec.Max = e.Max.Value.Std()
 		if spec.Max <= 0 {
 			l.fail(e.Max.Position, "", "max must be above 0")
@@ -82,24 +82,24 @@ func (l *sinkLoader) retry(e *retryEntry) RetrySpec {
 	}
 	if spec.Initial > spec.Max {
 		at := e.Initial
-		if at == nil {
+		if at == nil || !at.IsSet() {
 			at = e.Max
 		}
 		l.fail(at.Position, "", "initial (%s) is longer than max (%s)", spec.Initial, spec.Max)
 	}
-	if m := e.Multiplier; m != nil {
+	if m := e.Multiplier; m != nil && m.IsSet() {
 		spec.Multiplier = m.Value
 		if !(m.Value >= 1 && m.Value <= maxMultiplier) {
 			l.fail(m.Position, "1 keeps the interval, 2 doubles it", "multiplier must be between 1 and %d", maxMultiplier)
 		}
 	}
-	if j := e.Jitter; j != nil {
+	if j := e.Jitter; j != nil && j.IsSet() {
 		spec.Jitter = j.Value
 		if !(j.Value >= 0 && j.Value <= 1) {
 			l.fail(j.Position, "0.2 spreads each interval by 20 % either way", "jitter must be between 0 and 1")
 		}
 	}
-	if a := e.MaxAttempts; a != nil {
+	if a := e.MaxAttempts; a != nil && a.IsSet() {
 		spec.MaxAttempts = a.Value
 		if a.Value < 0 {
 			l.fail(a.Position, "0 means no limit", "max_attempts must not be negative")
@@ -125,18 +125,18 @@ func (l *sinkLoader) webhook(e *webhookEntry) *WebhookSpec {
 		complete = complete && s.Secret.Value.IsSet()
 		places[fmt.Sprintf("sign[%d].secret", i)] = s.Secret.Position
 	}
-	if e.Timeout != nil {
+	if e.Timeout != nil && e.Timeout.IsSet() {
 		spec.Timeout = e.Timeout.Value.Std()
 		places["timeout"] = e.Timeout.Position
 		if spec.Timeout <= 0 {
 			l.fail(e.Timeout.Position, "", "timeout must be above 0")
 		}
 	}
-	if e.RetryOn != nil {
+	if e.RetryOn != nil && e.RetryOn.IsSet() {
 		spec.RetryOn = sorted(e.RetryOn.Value)
 		places["retry_on"] = e.RetryOn.Position
 	}
-	if e.DeadOn != nil {
+	if e.DeadOn != nil && e.DeadOn.IsSet() {
 		spec.DeadOn = sorted(e.DeadOn.Value)
 		places["dead_on"] = e.DeadOn.Position
 	}

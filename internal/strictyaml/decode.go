@@ -25,7 +25,8 @@ func (l *OneOrList[T]) DecodeYAML(n *Node) {
 	}
 }
 
-// At is a value with its place.
+// At is a value with its place. The place is unset where there is no value or
+// it has a mistake, which has been reported.
 type At[T any] struct {
 	Value    T
 	Position Position
@@ -33,9 +34,13 @@ type At[T any] struct {
 
 // DecodeYAML implements [Decoder].
 func (a *At[T]) DecodeYAML(n *Node) {
-	a.Position = n.Position()
-	n.Decode(&a.Value)
+	if n.Decode(&a.Value) {
+		a.Position = n.Position()
+	}
 }
+
+// IsSet reports whether a has a value.
+func (a At[T]) IsSet() bool { return a.Position.Line > 0 }
 
 func (n *Node) decode(into any) {
 	v := reflect.ValueOf(into)
