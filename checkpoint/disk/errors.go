@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -39,7 +40,8 @@ func (e *Error) Error() string {
 	if e.Err == nil {
 		return fmt.Sprintf("data directory %s: %v", e.Dir, e.Reason)
 	}
-	return fmt.Sprintf("data directory %s: %v: %v", e.Dir, e.Reason, e.Err)
+	what, _, _ := strings.Cut(e.Err.Error(), "\n") // Pebble adds lines for its own use
+	return fmt.Sprintf("data directory %s: %v: %s", e.Dir, e.Reason, what)
 }
 
 // Hint says what to do about it.
@@ -84,6 +86,17 @@ func explain(dir string, err error) error {
 		return damaged(dir, err)
 	}
 	return fmt.Errorf("data directory %s: %w", dir, err)
+}
+
+// explainOpening is explain for what comes from opening a database that was
+// there: whatever the operating system has nothing against is damage, and so is
+// a file that is missing.
+func explainOpening(dir string, err error) error {
+	var code syscall.Errno
+	if errors.As(err, &code) && code != syscall.ENOENT {
+		return explain(dir, err)
+	}
+	return damaged(dir, err)
 }
 
 func noSpace(err error) bool { return vfs.IsNoSpaceError(err) }

@@ -180,11 +180,16 @@ func dumpOf(t *testing.T, filesystem vfs.FS) string {
 
 func dump(t *testing.T, b checkpointtest.Backend) string {
 	t.Helper()
-	content, err := checkpointtest.Dump(t.Context(), b, 0)
+	content, err := dumpErr(t, b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return content
+}
+
+func dumpErr(t *testing.T, b checkpointtest.Backend) (string, error) {
+	t.Helper()
+	return checkpointtest.Dump(t.Context(), b, 0)
 }
 
 // dumpAgain reads as often as it takes for the disk to work.

@@ -104,7 +104,11 @@ func scan(r pebble.Reader, b bounds, visit func(key []byte, value func() ([]byte
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
+	defer func() {
+		if closeErr := it.Close(); err == nil { // it repeats what went wrong before
+			err = closeErr
+		}
+	}()
 	for ok := it.First(); ok; ok = it.Next() {
 		if more, err := visit(it.Key(), it.ValueAndErr); err != nil || !more {
 			return err
@@ -179,7 +183,11 @@ func (db *database) read(shard uint32, first checkpoint.Ref, maxBytes int) (ds [
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, owed.Close()) }()
+	defer func() {
+		if closeErr := owed.Close(); err == nil {
+			err = closeErr
+		}
+	}()
 	ok, all := owed.First(), true
 	err = scan(snap, ofChain(shard, kindPayload, first), func(key []byte, value func() ([]byte, error)) (bool, error) {
 		if !ok || !bytes.Equal(key[prefixLen:], owed.Key()[prefixLen:]) {

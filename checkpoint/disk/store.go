@@ -134,26 +134,27 @@ func (s *Store) reopen(create bool) error {
 	options.ErrorIfNotExists = !create
 	db, err := pebble.Open(s.dir.database(), options)
 	broken := f.broken()
-	switch {
-	case err == nil && broken != nil:
-		// The writes of the recovery went nowhere: the next one has to do them.
-		f.seal(broken)
-		err = errors.Join(broken, db.Close())
-	case err != nil:
-		f.seal(err)
-		if broken != nil {
-			err = broken
-		}
-	default:
+	if err == nil && broken == nil {
 		s.db = &database{DB: db, fence: f, states: make(map[uint32]*checkpoint.State), sweeps: make(map[uint32]*sweep)}
 		s.open.Add(1)
 		s.opened++
 		return nil
 	}
-	if noSpace(err) {
-		return fmt.Errorf("%w: data directory %s: %w", checkpoint.ErrFull, s.dir.path, err)
+	f.seal(errors.Join(broken, err))
+	switch {
+	case broken == nil && create:
+		return explain(s.dir.path, err)
+	case broken == nil:
+		return explainOpening(s.dir.path, err)
 	}
-	return explain(s.dir.path, err)
+	// The writes of the recovery went nowhere: the next one has to do them.
+	if err == nil {
+		broken = errors.Join(broken, db.Close())
+	}
+	if noSpace(broken) {
+		return fmt.Errorf("%w: data directory %s: %w", checkpoint.ErrFull, s.dir.path, broken)
+	}
+	return explain(s.dir.path, broken)
 }
 
 // acquire returns the database, opening it again after a failure. The caller
@@ -212,7 +213,11 @@ func (s *Store) retire(db *database) error {
 
 func (s *Store) shut(db *database) error {
 	defer s.open.Done()
-	err := db.Close()
+	var err error
+	if db.fence.broken() == nil {
+		err = db.Flush() // the next start has nothing to recover
+	}
+	err = errors.Join(err, db.Close())
 	if cause := db.fence.broken(); cause != nil {
 		return errors.Join(cause, err)
 	}
