@@ -163,12 +163,13 @@ func (b *Inbox) update(fn func()) {
 // ServeHTTP implements [http.Handler].
 func (b *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, b.cfg.MaxBody))
-	if err != nil {
-		var long *http.MaxBytesError
-		if errors.As(err, &long) {
-			http.Error(w, fmt.Sprintf("the body is longer than %d bytes", b.cfg.MaxBody), http.StatusRequestEntityTooLarge)
-		}
-		return // otherwise the client is gone: nobody is there to answer
+	var long *http.MaxBytesError
+	switch {
+	case errors.As(err, &long):
+		http.Error(w, fmt.Sprintf("the body is longer than %d bytes", b.cfg.MaxBody), http.StatusRequestEntityTooLarge)
+		return
+	case err != nil:
+		return // the client is gone: nobody is there to answer
 	}
 	req := Request{
 		ID: r.Header.Get("Webhook-Id"), Time: time.Now(),

@@ -172,7 +172,7 @@ func delivery(n int, body []byte) *keyhook.Delivery {
 			ContentType: "application/octet-stream", Body: body, Subject: "test.subject",
 			Headers: []keyhook.Header{{Name: "X-Team", Value: "storage"}},
 		},
-		Ordinal: uint64(n), Admitted: time.Unix(1700000001, 0), //nolint:gosec // counts up
+		Ordinal: uint64(n), Admitted: time.Unix(1700000001, 0),
 	}
 }
 

@@ -174,7 +174,7 @@ func TestAnswersThatAreNoHTTP(t *testing.T) {
 			})
 			e := wantError(t, send(t.Context(), s, message("x")), sinks.Retry, tt.says)
 			if strings.Contains(e.Error(), testToken) {
-				t.Errorf("%q tells the secret", e)
+				t.Errorf("%q tells the secret", e.Error())
 			}
 		})
 	}

@@ -13,7 +13,7 @@ import (
 func ServeByPipe(t *testing.T, s *Sink, h http.Handler) {
 	t.Helper()
 	l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-	server := &http.Server{Handler: h} //nolint:gosec // a test
+	server := &http.Server{Handler: h}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -88,7 +88,7 @@ func TestNamesAreCheckedAtEachConnection(t *testing.T) {
 		webhook.CloseIdle(s)
 		e := wantError(t, send(t.Context(), s, message("x")), sinks.Retry, "is refused")
 		if strings.Contains(e.Error(), "query-secret") {
-			t.Errorf("%v tells the query", e)
+			t.Errorf("%v tells the query", e.Error())
 		}
 	}
 	names.answer("127.0.0.1")

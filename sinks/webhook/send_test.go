@@ -63,21 +63,21 @@ func message(body string, headers ...keyhook.Header) *keyhook.Delivery {
 }
 
 // wantError checks the kind of err and what its text says.
-func wantError(t *testing.T, err error, kind sinks.Kind, texts ...string) *sinks.Error {
+func wantError(t *testing.T, err error, kind sinks.Kind, texts ...string) sinks.Error {
 	t.Helper()
 	var e *sinks.Error
 	if !errors.As(err, &e) {
 		t.Fatalf("got %v, want a *sinks.Error", err)
 	}
 	if e.Kind != kind {
-		t.Errorf("%v is of kind %s, want %s", e, e.Kind, kind)
+		t.Errorf("%v is of kind %s, want %s", e.Error(), e.Kind, kind)
 	}
 	for _, text := range texts {
 		if !strings.Contains(e.Error(), text) {
-			t.Errorf("%q does not say %q", e, text)
+			t.Errorf("%q does not say %q", e.Error(), text)
 		}
 	}
-	return e
+	return *e
 }
 
 func TestTheRequest(t *testing.T) {
@@ -188,7 +188,7 @@ func TestHeadersThatCannotBeSentAreRejected(t *testing.T) {
 	} {
 		e := wantError(t, send(t.Context(), s, message("x", h)), sinks.Rejected, fmt.Sprintf("%q", h.Name))
 		if strings.Contains(e.Error(), "Evil") {
-			t.Errorf("%v quotes the value", e)
+			t.Errorf("%v quotes the value", e.Error())
 		}
 	}
 	d := message("x")
@@ -235,7 +235,7 @@ func TestEveryStatus(t *testing.T) {
 		e := wantError(t, err, want, fmt.Sprintf("HTTP %d", status))
 		wantError(t, errChanged, wantChanged)
 		if e.Status != status {
-			t.Errorf("%v has status %d", e, e.Status)
+			t.Errorf("%v has status %d", e.Error(), e.Status)
 		}
 	}
 }
@@ -300,7 +300,7 @@ func TestWhatTheReceiverSaysIsQuotedOnOneLine(t *testing.T) {
 	s, _ := serve(t, box, nil)
 	e := wantError(t, send(t.Context(), s, message("x")), sinks.Retry, "HTTP 500 Internal Server Error: no such team [31m ")
 	if n := len(e.Error()); n > 400 || strings.ContainsAny(e.Error(), "\x1b\u202e\n") {
-		t.Errorf("%d bytes: %q", n, e)
+		t.Errorf("%d bytes: %q", n, e.Error())
 	}
 
 	box.SetReply(func(inbox.Request) inbox.Reply {
@@ -308,7 +308,7 @@ func TestWhatTheReceiverSaysIsQuotedOnOneLine(t *testing.T) {
 	})
 	e = wantError(t, send(t.Context(), s, message("x")), sinks.Retry)
 	if strings.Contains(e.Error(), "garbage") {
-		t.Errorf("%q quotes what is encoded", e)
+		t.Errorf("%q quotes what is encoded", e.Error())
 	}
 }
 

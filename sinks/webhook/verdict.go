@@ -70,7 +70,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 		return 0
 	}
 	if seconds, err := strconv.ParseUint(v, 10, 64); err == nil {
-		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second //nolint:gosec // capped
+		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
 	} else if isNumber(v) {
 		return maxRetryAfter
 	}
