@@ -60,14 +60,14 @@ rules:
 	said := k.Log()
 	for _, want := range []string{
 		`keyhook\.yaml:3:3: .*wacth`,
-		`rules\.yaml:4:54: .*15parsecs`,
+		`rules\.yaml:4:52: .*15parsecs`,
 		`rules\.yaml:5:11: .*hook`,
 		`rules\.yaml:10:5: .*wehn`,
 		`rules\.yaml:14:18: .*pager`,
-		`rules\.yaml:16:\d+: `,
-		`rules\.yaml:20:\d+: .*vlaue`,
-		`rules\.yaml:27:\d+: .*nmae`,
-		`rules\.yaml:28:11: .*typo`,
+		`rules\.yaml:16:14: `,
+		`rules\.yaml:20:17: .*vlaue`,
+		`rules\.yaml:28:26: .*nmae`,
+		`rules\.yaml:29:11: .*typo`,
 	} {
 		if !regexp.MustCompile(`(?m)^\S*` + want).MatchString(said) {
 			t.Errorf("nothing like %s is told", want)
@@ -137,16 +137,17 @@ func TestEtcdComesLater(t *testing.T) {
 	b.etcd.Start()
 	k.AwaitReady()
 	ready := b.etcd.Revision()
-	_, err := b.etcd.Client().Put(b.ctx, "/k/a", "1")
+	client := b.etcd.Client()
+	_, err := client.Put(b.ctx, "/k/a", "1")
 	b.must(err)
 	b.must(hook.AwaitAccepted(b.ctx, 1))
 
 	// It goes away and comes back.
-	b.etcd.Stop()
+	b.etcd.Kill()
 	awaitUnready(b.ctx, t, k, "etcd")
 	b.etcd.Start()
 	k.AwaitReady()
-	_, err = b.etcd.Client().Put(b.ctx, "/k/a", "2")
+	_, err = client.Put(b.ctx, "/k/a", "2")
 	b.must(err)
 	b.must(hook.AwaitAccepted(b.ctx, 2))
 	b.stopped(k)

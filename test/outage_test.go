@@ -71,6 +71,7 @@ rules:
 		return time.Since(began)
 	}
 	alone := write("alone", changes)
+	b.bounded(k, idle)
 	beside := write("both", changes)
 	t.Logf("%d changes to the healthy sink: %v alone, %v beside the dead one", changes, alone, beside)
 	if beside > slowerAtMost*alone {
@@ -162,7 +163,7 @@ func TestPoisonKeys(t *testing.T) {
 		return receiver.Accept
 	}
 	hook.Follow(sick)
-	k := b.keyhook(strings.Replace(everything(hook, "30s"), "max: 500ms", "max: 5s", 1))
+	k := b.keyhook(strings.Replace(everything(hook, "30s"), "initial: 50ms, max: 500ms", "initial: 1s, max: 5s", 1))
 	k.Start()
 	k.AwaitReady()
 	ready := b.etcd.Revision()

@@ -88,6 +88,14 @@ func (e *Etcd) Stop() {
 	}
 }
 
+// Kill ends etcd by SIGKILL. It loses nothing by that.
+func (e *Etcd) Kill() {
+	e.t.Helper()
+	if err := e.proc.kill(); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
 // Client returns a client that is closed with the test.
 func (e *Etcd) Client(opts ...func(*clientv3.Config)) *clientv3.Client {
 	e.t.Helper()

@@ -159,7 +159,7 @@ func TestCheckFindsEachViolation(t *testing.T) {
 		},
 		"more repeats than a kill can explain": {
 			twist:   func(as []Attempt) []Attempt { return again(again(as, 1, time.Second), 5, 0) },
-			promise: Promise{Kills: []time.Time{noon.Add(1045 * time.Millisecond)}},
+			promise: Promise{Kills: []time.Time{noon.Add(545 * time.Millisecond)}},
 			want:    []Guarantee{Resumable}, says: "more than the 1 that succeeded",
 		},
 		"a repeat of what could not be read": {
