@@ -84,6 +84,9 @@ func Run(ctx context.Context, opts Options) (err error) {
 	r := &run{opts: opts, log: opts.Logger, instance: rand.Text(), started: time.Now()}
 	defer func() { err = errors.Join(err, r.cleanups.run()) }()
 	if err := r.open(ctx); err != nil {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return nil // told to stop before it began
+		}
 		return err
 	}
 

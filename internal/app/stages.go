@@ -15,13 +15,13 @@ import (
 type stages struct {
 	group *errgroup.Group
 	stop  context.Context // done when the run ends
-	end   context.CancelFunc
+	end   context.CancelCauseFunc
 	last  <-chan struct{} // closed when the stages so far have returned
 }
 
 // newStages returns stages that run until ctx ends.
 func newStages(ctx context.Context) *stages {
-	ctx, end := context.WithCancel(ctx)
+	ctx, end := context.WithCancelCause(ctx)
 	group, stop := errgroup.WithContext(ctx)
 	first := make(chan struct{})
 	close(first)
@@ -42,9 +42,11 @@ func (s *stages) run(fn func(ctx context.Context) error) {
 		return nil
 	})
 	s.group.Go(func() error {
-		defer close(returned)
-		defer s.end()
-		return fn(ctx)
+		err := fn(ctx)
+		s.end(err)
+		<-before // those behind this stage wait for those ahead of it as well
+		close(returned)
+		return err
 	})
 }
 

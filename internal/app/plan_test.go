@@ -1,0 +1,116 @@
+package app_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"keyhook/internal/app"
+	"keyhook/internal/strictyaml"
+)
+
+// load writes files into a directory, and loads its keyhook.yaml.
+func load(t *testing.T, files map[string]string) (*app.Plan, error) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return app.Load(filepath.Join(dir, "keyhook.yaml"))
+}
+
+func TestAllProblemsOfAllFilesAtOnce(t *testing.T) {
+	_, err := load(t, map[string]string{
+		"keyhook.yaml": "log: {level: loud}\nrules: [rules/*.yaml, missing.yaml]\n",
+		"rules/a.yaml": "sinks: [{name: s, webhook: {url: 'http://a/', sign: [{secret: short}]}}]\nrules: [{name: r, keys: '/a/{x', send: {sink: s}}]\n",
+		"rules/b.yaml": "rules: [{name: r2, keys: /b/, when: 'event.vlaue == \"\"', send: {sink: s}}]\n",
+	})
+	var problems strictyaml.Problems
+	if !errors.As(err, &problems) {
+		t.Fatalf("got %v", err)
+	}
+	for _, want := range []string{
+		"keyhook.yaml:1:14: unknown log level",
+		"keyhook.yaml:2:23: no file matches",
+		"rules/a.yaml:2:",
+		"rules/b.yaml:1:",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in\n%v", want, err)
+		}
+	}
+	for _, line := range problems {
+		if line.Line == 0 {
+			t.Errorf("without a place: %v", line)
+		}
+	}
+}
+
+func TestASinkThatCannotBeMadeIsAProblemWithItsPlace(t *testing.T) {
+	_, err := load(t, map[string]string{
+		"keyhook.yaml": "log: {}\n",
+		"rules/a.yaml": `sinks:
+  - name: s
+    webhook: {url: "http://169.254.169.254/latest", sign: [{secret: "not base64"}]}
+rules: [{name: r, keys: /a/, send: {sink: s}}]
+`,
+	})
+	var problems strictyaml.Problems
+	if !errors.As(err, &problems) {
+		t.Fatalf("got %v", err)
+	}
+	for _, p := range problems {
+		if p.Line < 2 || p.Line > 3 || !strings.HasSuffix(p.Path, "rules/a.yaml") {
+			t.Errorf("at another place: %v", p)
+		}
+	}
+	if strings.Contains(err.Error(), "not base64") {
+		t.Errorf("the secret shows: %v", err)
+	}
+}
+
+func TestRangesAreDerivedFromTheRules(t *testing.T) {
+	plan, err := load(t, map[string]string{
+		"keyhook.yaml": "log: {}\n",
+		"rules/a.yaml": `sinks: [{name: s, webhook: {url: 'http://a/'}}]
+rules:
+  - {name: r, keys: '/a/{x}', send: {sink: s}}
+  - {name: q, keys: '/a/b/{y...}', send: {sink: s}}
+  - {name: p, keys: /c, send: {sink: s}}
+`,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range plan.Ranges {
+		got = append(got, r.String())
+	}
+	if strings.Join(got, " ") != "/a/ =/c" {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestExplicitRangesBoundTheRules(t *testing.T) {
+	rules := "sinks: [{name: s, webhook: {url: 'http://a/'}}]\nrules: [{name: r, keys: '/a/{x...}', send: {sink: s}}]\n"
+	_, err := load(t, map[string]string{"keyhook.yaml": "etcd: {watch: [/b/]}\n", "rules/a.yaml": rules})
+	var problems strictyaml.Problems
+	if !errors.As(err, &problems) || !strings.Contains(err.Error(), "rules/a.yaml:2:") {
+		t.Errorf("keys outside of the watch: %v", err)
+	}
+	plan, err := load(t, map[string]string{"keyhook.yaml": "etcd: {watch: [/a/b/, /a/b/c/]}\n", "rules/a.yaml": rules})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plan.Ranges) != 1 || plan.Ranges[0].String() != "/a/b/" || len(plan.Warnings) != 1 {
+		t.Errorf("ranges %v, warnings %v", plan.Ranges, plan.Warnings)
+	}
+}
