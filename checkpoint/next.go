@@ -153,6 +153,11 @@ func (s *State) checkDeliveries(c *Commit) error {
 			return fmt.Errorf("the lane %d of delivery %s does not exist", a.Lane, a.Delivery.ID)
 		}
 	}
+	for i := range c.Retried {
+		if _, found := findLane(s.Lanes, c.Retried[i].Lane); !found {
+			return fmt.Errorf("the lane %d of a retried delivery does not exist", c.Retried[i].Lane)
+		}
+	}
 	return nil
 }
 

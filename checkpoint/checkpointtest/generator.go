@@ -115,7 +115,7 @@ func (g *Generator) nextLanes(c *checkpoint.Commit) {
 }
 
 func (g *Generator) nextDeliveries(c *checkpoint.Commit) {
-	for _, r := range slices.SortedFunc(maps.Keys(g.owed), func(a, b checkpoint.Ref) int { return int(a.Ordinal) - int(b.Ordinal) }) { //nolint:gosec // small
+	for _, r := range slices.SortedFunc(maps.Keys(g.owed), func(a, b checkpoint.Ref) int { return int(a.Ordinal) - int(b.Ordinal) }) {
 		switch g.rng.IntN(6) {
 		case 0:
 			c.Settled = append(c.Settled, r)

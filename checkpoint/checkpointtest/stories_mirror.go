@@ -156,9 +156,9 @@ var mirrorStories = []story{
 		for round := range 2 {
 			c := checkpoint.Commit{}
 			for i := range n {
-				c.Mirror = append(c.Mirror, deleted(fmt.Sprintf("%d-%d", round, i), "v", 1, uint64(round)*2*checkpoint.MaxRemembered+1)) //nolint:gosec // small
+				c.Mirror = append(c.Mirror, deleted(fmt.Sprintf("%d-%d", round, i), "v", 1, uint64(round)*2*checkpoint.MaxRemembered+1))
 			}
-			r.Forgotten = uint64(round)*2*checkpoint.MaxRemembered + 1 //nolint:gosec // small
+			r.Forgotten = uint64(round)*2*checkpoint.MaxRemembered + 1
 			c.Ranges = []checkpoint.RangeState{r}
 			t.commit(c)
 		}

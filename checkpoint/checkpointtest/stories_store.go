@@ -104,6 +104,7 @@ var storeStories = []story{
 	{"a commit that contradicts itself or the state is refused", func(t *teller) {
 		first := lane1()
 		first.Ranges = []checkpoint.RangeState{at(between("a", "c"), 7)}
+		first.Admitted = []checkpoint.Admission{admission(1, 7)}
 		first.Dead = []checkpoint.DeadLetter{{Number: 4, DeadLetter: keyhook.DeadLetter{Delivery: delivery(4)}}}
 		t.commit(first)
 		nowhere := admission(1, 5)
@@ -119,6 +120,7 @@ var storeStories = []story{
 			"an ordinal that is too high":  {Admitted: []checkpoint.Admission{admission(1, 1000)}},
 			"no delivery":                  {Admitted: []checkpoint.Admission{{Lane: 1}}},
 			"a retry of what is not owed":  {Retried: []checkpoint.Owed{{Ref: ref(1, 5)}}},
+			"a retry of what is dropped":   {DropLanes: []uint32{1}, Retried: []checkpoint.Owed{{Ref: ref(1, 7)}}},
 			"a dead letter twice":          {Dead: first.Dead},
 			"a dead letter of no delivery": {Dead: []checkpoint.DeadLetter{{Number: 5}}},
 		} {
@@ -344,7 +346,7 @@ var storeStories = []story{
 		t.everAfter(func() {
 			n := 0
 			for o, err := range t.b.Owed(t.Context(), 0) {
-				if err != nil || o.Chain != uint64(n/(each*rounds)) { //nolint:gosec // small
+				if err != nil || o.Chain != uint64(n/(each*rounds)) {
 					t.Fatalf("delivery %d: %+v, %v", n, o, err)
 				}
 				n++

@@ -184,7 +184,7 @@ func delivery(ordinal uint64) *keyhook.Delivery {
 	return &keyhook.Delivery{
 		ID: fmt.Sprintf("%d-0123456789abcdef0123456789abcdef", ordinal), Rule: "failover", Send: "page", Sink: "pager",
 		Event: &keyhook.Event{
-			Type: keyhook.Put, Key: []byte("/service/a\x00\xff"), Value: []byte("new"), Revision: int64(ordinal), //nolint:gosec // small
+			Type: keyhook.Put, Key: []byte("/service/a\x00\xff"), Value: []byte("new"), Revision: int64(ordinal),
 			CreateRevision: 3, Version: 3, Lease: 77, Occurrence: 1, Time: noon, Prev: prev, Last: prev,
 		},
 		Message: keyhook.Message{

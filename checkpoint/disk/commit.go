@@ -32,7 +32,7 @@ func (s *Store) Commit(ctx context.Context, c *checkpoint.Commit) error {
 		return err
 	}
 
-	batch := db.NewBatch()
+	batch := db.NewBatchWithSize(sizeOf(c), pebble.WithMaxRetainedSizeBytes(maxKept))
 	defer func() { _ = batch.Close() }() // it only gives its memory back
 	w := &writer{encoder: &s.enc, batch: batch, shard: c.Shard}
 	if err := w.commit(db, state, next, c); err != nil {
@@ -61,7 +61,7 @@ type writer struct {
 	err   error
 }
 
-// maxKept bounds the buffers that are kept from one commit to the next.
+// maxKept bounds the memory that is kept from one commit to the next.
 const maxKept = 4 << 20
 
 func (w *writer) commit(db *database, state, next *checkpoint.State, c *checkpoint.Commit) error {
@@ -104,6 +104,26 @@ func (w *writer) checkRetried(db *database, c *checkpoint.Commit) error {
 		}
 	}
 	return nil
+}
+
+// sizeOf guesses the size of the batch that c makes, so that it need not grow
+// time and again.
+func sizeOf(c *checkpoint.Commit) int {
+	const overhead = 64 // of a key, its place and its numbers
+	n := 1024 + 2*overhead*(len(c.Retried)+len(c.Settled)+len(c.Ranges))
+	for i := range c.Mirror {
+		n += overhead + len(c.Mirror[i].Key)
+		if e := c.Mirror[i].Entry; e != nil {
+			n += len(e.Value)
+		}
+	}
+	for i := range c.Admitted {
+		n += overhead + c.Admitted[i].Delivery.Size()
+	}
+	for i := range c.Dead {
+		n += overhead + c.Dead[i].Delivery.Size()
+	}
+	return n
 }
 
 func placeOf(a *checkpoint.Admission) checkpoint.Ref {

@@ -49,7 +49,7 @@ func hold(dir string) int {
 
 func TestADirectoryHasOneHolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "data")
-	other := exec.Command(os.Args[0]) //nolint:gosec // itself
+	other := exec.Command(os.Args[0])
 	other.Env = append(os.Environ(), holdEnv+"="+dir)
 	stdin, err := other.StdinPipe()
 	if err != nil {
@@ -210,7 +210,7 @@ func TestADamagedDirectoryIsNeverTakenForAnother(t *testing.T) {
 }
 
 func TestACrashWhileADirectoryIsCreatedLeavesOneThatIsTaken(t *testing.T) {
-	rng := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a test
+	rng := rand.New(rand.NewPCG(3, 4))
 	mem := vfs.NewCrashableMem()
 	var crashes []*vfs.MemFS
 	s, err := open(flushing, errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {

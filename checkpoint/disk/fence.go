@@ -38,8 +38,8 @@ func (f *fence) trip(err error) { f.cause.CompareAndSwap(nil, &err) }
 // seal drops all writes from now on, and waits for those that are under way.
 func (f *fence) seal(err error) {
 	f.trip(err)
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.mu.Lock()   // when every writer has gone
+	f.mu.Unlock() //nolint:gocritic,staticcheck // there is nothing to do in between
 }
 
 // write runs op unless the fence is broken, and breaks it if op fails. It

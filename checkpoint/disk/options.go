@@ -62,13 +62,13 @@ type engineLog struct {
 
 func (l *engineLog) Infof(format string, args ...any) {
 	if l.fence.broken() == nil {
-		l.log.Debug(fmt.Sprintf(format, args...))
+		l.log.Debug("pebble", "message", fmt.Sprintf(format, args...))
 	}
 }
 
 func (l *engineLog) Errorf(format string, args ...any) {
 	if l.fence.broken() == nil {
-		l.log.Warn(fmt.Sprintf(format, args...))
+		l.log.Warn("pebble", "message", fmt.Sprintf(format, args...))
 	}
 }
 

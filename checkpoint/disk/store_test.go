@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -23,14 +24,14 @@ import (
 // fails a write in between: it holds what the store in memory holds.
 func TestTheStoreHoldsWhatTheStoreInMemoryHolds(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		g := checkpointtest.NewGenerator(rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))) //nolint:gosec // a test
+		g := checkpointtest.NewGenerator(rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0)))
 		model := checkpointtest.NewMemory()
 		mem := vfs.NewCrashableMem()
 		var fail atomic.Int64
 		failing := func() vfs.FS {
 			return errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 				if counts(op) && fail.Add(-1) == 0 {
-					return errors.New("input/output error")
+					return syscall.EIO
 				}
 				return nil
 			}))
@@ -107,7 +108,7 @@ func TestReadersOutliveAFailure(t *testing.T) {
 	var fail atomic.Bool
 	s, err := open(flushing, errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpFileSyncData && fail.CompareAndSwap(true, false) {
-			return errors.New("input/output error")
+			return syscall.EIO
 		}
 		return nil
 	})))
@@ -208,14 +209,14 @@ func BenchmarkCommit(b *testing.B) {
 				c := checkpoint.Commit{NextOrdinal: 1 << 62}
 				body := make([]byte, 1024)
 				for k := range n {
-					ordinal := uint64(i*n + k + 1) //nolint:gosec // small
+					ordinal := uint64(i*n + k + 1)
 					c.Admitted = append(c.Admitted, checkpoint.Admission{Lane: 1, Chain: ordinal % 100, Delivery: &keyhook.Delivery{
 						ID: "1-00112233445566778899aabbccddeeff", Rule: "failover", Send: "page", Sink: "pager", Ordinal: ordinal,
 						Event:   &keyhook.Event{Type: keyhook.Put, Key: []byte("/service/a"), Value: body[:100], Revision: 7},
 						Message: keyhook.Message{ContentType: "application/json", Body: body},
 					}})
 					if i > 0 {
-						settled := ordinal - uint64(n) //nolint:gosec // small
+						settled := ordinal - uint64(n)
 						c.Settled = append(c.Settled, checkpoint.Ref{Lane: 1, Chain: settled % 100, Ordinal: settled})
 					}
 				}
@@ -238,7 +239,7 @@ func BenchmarkCommit(b *testing.B) {
 	})
 }
 
-func benchmark(b *testing.B, each int, make func(i, each int) checkpoint.Commit) {
+func benchmark(b *testing.B, each int, next func(i, each int) checkpoint.Commit) {
 	s, err := Open(Config{Dir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
@@ -256,8 +257,8 @@ func benchmark(b *testing.B, each int, make func(i, each int) checkpoint.Commit)
 	i := 0
 	for b.Loop() {
 		b.StopTimer()
-		c := make(i, each)
-		c.Term, c.Sequence = 1, uint64(i)+2 //nolint:gosec // small
+		c := next(i, each)
+		c.Term, c.Sequence = 1, uint64(i)+2
 		i++
 		b.StartTimer()
 		if err := s.Commit(b.Context(), &c); err != nil {

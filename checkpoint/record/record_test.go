@@ -166,7 +166,7 @@ func TestWhatVersionOneWroteStaysReadable(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		file, err := os.ReadFile(path) //nolint:gosec // of this test
+		file, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
