@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -188,13 +189,16 @@ func (s *Server) text(w http.ResponseWriter, r *http.Request, status int, lines 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	st := s.cfg.Status()
 	st.derive(time.Now(), heap())
-	page, err := json.MarshalIndent(st, "", "  ")
-	if err != nil {
+	var page bytes.Buffer
+	enc := json.NewEncoder(&page)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false) // keys are read by people
+	if err := enc.Encode(st); err != nil {
 		s.cfg.Logger.ErrorContext(r.Context(), "status page failed", "error", err)
 		http.Error(w, "the status cannot be shown: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
-	s.write(w, r, "application/json", http.StatusOK, append(page, '\n'))
+	s.write(w, r, "application/json", http.StatusOK, page.Bytes())
 }
 
 func (s *Server) write(w http.ResponseWriter, r *http.Request, contentType string, status int, page []byte) {

@@ -2,6 +2,7 @@ package telemetry_test
 
 import (
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -109,7 +110,7 @@ func TestTheContract(t *testing.T) {
 	m := metrics(t, telemetry.Config{Version: "v1.2.3"})
 	story(m)
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	page := w.Body.String()
 	for _, series := range []string{
 		`keyhook_events_total 3`, `keyhook_matches_total{rule="failover"} 1`, `keyhook_rule_errors_total{rule="audit"} 1`,
@@ -147,7 +148,7 @@ func TestOneThatCannotBeToldHidesNoOther(t *testing.T) {
 		return telemetry.Snapshot{Sinks: []telemetry.SinkState{{Name: "bad\xff"}, {Name: "twice"}, {Name: "twice"}, {Name: "good", Owed: 4}}}
 	})
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, series := range []string{"keyhook_events_total 5", `keyhook_owed{sink="good"} 4`} {
 		if !strings.Contains(w.Body.String(), series) {
 			t.Errorf("%d: the page lacks %s", w.Code, series)
