@@ -106,7 +106,7 @@ func awaitUnready(ctx context.Context, t *testing.T, k *lab.Keyhook, wants ...st
 			return !k.Running(), err
 		}
 		if status == http.StatusOK {
-			return true, fmt.Errorf("keyhook is ready: %s", body)
+			return false, fmt.Errorf("keyhook is ready: %s", body)
 		}
 		for _, want := range wants {
 			if !strings.Contains(body, want) {
