@@ -33,7 +33,7 @@ var failover = []step{
 		key: health, value: `{"status":"ok","latency_ms":12}`,
 	},
 	{
-		why: "A switchover. The receiver fails at first: keyhook tries again, with the same id.",
+		why: "A switchover to node-b.",
 		key: leader, value: "node-b", want: []string{"patroni-failover"}, fail: true,
 	},
 	{

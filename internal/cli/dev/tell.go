@@ -41,7 +41,7 @@ func (s *session) tell(ctx context.Context, admin <-chan string, ready <-chan st
 	s.mu.Unlock()
 	s.invite()
 	<-ctx.Done()
-	s.print.printf("\n%s delivered. Bye.\n", counted(s.ledger.total(), "message"))
+	s.print.printf("\n%s arrived. Bye.\n", counted(s.ledger.total(), "delivery"))
 	return nil
 }
 
@@ -64,27 +64,24 @@ func (s *session) story(ctx context.Context) error {
 		return nil
 	}
 	s.print.printf("A failover, as Patroni and an application write it:\n")
-	var lost []string
 	for _, st := range steps {
-		missing, err := s.step(patience, st)
-		if ctx.Err() != nil {
+		lost, err := s.step(ctx, patience, st)
+		switch {
+		case ctx.Err() != nil:
 			return s.interrupted()
-		}
-		if err != nil {
+		case err != nil:
 			return err
+		case len(lost) > 0:
+			return &lostError{lost: lost, after: s.Timeout}
 		}
-		lost = append(lost, missing...)
 	}
-	if len(lost) > 0 {
-		return &lostError{lost: lost, after: s.Timeout}
-	}
-	s.print.printf("\n%s All %s arrived, each once and in the order of its key.\n", s.print.in(green, "✓"), counted(s.ledger.total(), "delivery"))
+	s.print.printf("\n%s All %s arrived.\n", s.print.in(green, "✓"), counted(s.ledger.total(), "delivery"))
 	return nil
 }
 
 // step makes one change and waits for what it owes. It returns what is missing
-// when ctx ends.
-func (s *session) step(ctx context.Context, st step) (missing []string, err error) {
+// when patience ends.
+func (s *session) step(ctx, patience context.Context, st step) (missing []string, err error) {
 	s.mu.Lock()
 	s.refuse = ""
 	if st.fail && s.own {
@@ -92,7 +89,11 @@ func (s *session) step(ctx context.Context, st step) (missing []string, err erro
 	}
 	s.mu.Unlock()
 
-	s.print.printf("\n  %s\n", s.print.in(dim, st.why))
+	why := st.why
+	if s.own && st.fail {
+		why += " The inbox refuses it once: keyhook tries again, with the same id."
+	}
+	s.print.printf("\n  %s\n", s.print.in(dim, why))
 	s.print.change(st.del, st.key, st.value)
 	rev, err := s.write(ctx, st)
 	if err != nil {
@@ -102,7 +103,7 @@ func (s *session) step(ctx context.Context, st step) (missing []string, err erro
 	if s.own {
 		want = st.want
 	}
-	rules, seen := s.ledger.settle(ctx, rev, want)
+	rules, seen := s.ledger.settle(patience, rev, want)
 	for _, rule := range rules {
 		missing = append(missing, fmt.Sprintf("what %s owes for revision %d of %s", rule, rev, st.key))
 	}
@@ -140,7 +141,7 @@ type lostError struct {
 }
 
 func (e *lostError) Error() string {
-	return fmt.Sprintf("%s did not arrive within %s:\n%s", counted(len(e.lost), "delivery"), e.after, strings.Join(e.lost, "\n"))
+	return fmt.Sprintf("the story ends here: this did not arrive within %s:\n%s", e.after, strings.Join(e.lost, "\n"))
 }
 
 // Hint says what to look at.
