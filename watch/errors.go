@@ -122,7 +122,7 @@ func classify(r keyhook.Range, user string, err error) *Error {
 			Kind: Unreachable, Range: r, Err: errors.New("etcd did not answer in time"),
 			Hint: "check etcd.endpoints and the health of etcd",
 		}
-	case status.Code(err) == codes.Unavailable && strings.Contains(message, "handshake failed"):
+	case status.Code(err) == codes.Unavailable && (strings.Contains(message, "handshake failed") || strings.Contains(message, "tls:")):
 		return &Error{
 			Kind: Unreachable, Range: r, Err: fmt.Errorf("no TLS connection to etcd: %s", message),
 			Hint: "check etcd.tls and whether the endpoints begin with https://",

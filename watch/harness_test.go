@@ -245,15 +245,15 @@ func begin(t *testing.T, l *ledger, cfg Config, changes ...func(*Config)) *run {
 	cfg.Observer = r.counts
 	cfg.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(r.logs), nil))
 	cfg.States = l.states(t)
+	for _, change := range changes {
+		change(&cfg)
+	}
 	if cfg.Identity.ClusterID == 0 {
 		id, err := ClusterID(t.Context(), cfg.Client, cfg.Ranges)
 		if err != nil {
 			t.Fatal(err)
 		}
 		cfg.Identity.ClusterID = id
-	}
-	for _, change := range changes {
-		change(&cfg)
 	}
 	w, err := New(cfg)
 	if err != nil {
@@ -357,6 +357,14 @@ func newFixture(t *testing.T, opts ...etcdtest.Option) *fixture {
 	t.Helper()
 	s := etcdtest.Start(t, opts...)
 	return &fixture{Server: s, t: t, kv: s.Client()}
+}
+
+// reconnect waits until the fixture's own client is connected again.
+func (f *fixture) reconnect() {
+	f.t.Helper()
+	if _, err := f.kv.Get(f.t.Context(), "/"); err != nil {
+		f.t.Fatal(err)
+	}
 }
 
 func (f *fixture) put(key, value string, opts ...clientv3.OpOption) int64 {
