@@ -41,6 +41,7 @@ const (
 	keepAliveTime    = 10 * time.Second // etcd closes connections that ping more often than every 5s
 	keepAliveTimeout = 5 * time.Second
 	defaultTimeout   = 5 * time.Second
+	minConnectDelay  = 100 * time.Millisecond
 	maxConnectDelay  = 5 * time.Second
 )
 
@@ -62,7 +63,7 @@ func Connect(ctx context.Context, cfg ClientConfig) (*clientv3.Client, error) {
 		cfg.Timeout = defaultTimeout
 	}
 	retry := backoff.DefaultConfig
-	retry.MaxDelay = maxConnectDelay
+	retry.BaseDelay, retry.MaxDelay = minConnectDelay, maxConnectDelay
 	// The client keeps the context that it was made with; it must outlive this
 	// call if it succeeds, and end with it if it does not.
 	clientCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))

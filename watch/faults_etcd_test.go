@@ -372,6 +372,9 @@ func TestAFullQueuePausesTheWatchAndLosesNothing(t *testing.T) {
 	if len(events) != changes {
 		t.Fatalf("%d changes", len(events))
 	}
+	if !strings.Contains(r.logs.String(), "pauses until there is room") {
+		t.Fatal("the queue was never full")
+	}
 }
 
 func TestALeasesEndIsADelete(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -243,7 +242,7 @@ func begin(t *testing.T, l *ledger, cfg Config, changes ...func(*Config)) *run {
 	t.Helper()
 	r := &run{t: t, ledger: l, counts: new(counts), logs: new(logs), done: make(chan error, 1)}
 	cfg.Observer = r.counts
-	cfg.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(r.logs), nil))
+	cfg.Logger = slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cfg.States = l.states(t)
 	for _, change := range changes {
 		change(&cfg)

@@ -14,6 +14,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 )
 
 // Server is an etcd of one member. Its methods are for the goroutine of the test.
@@ -193,7 +195,9 @@ func (s *Server) ClientAs(user, password string) *clientv3.Client {
 
 func (s *Server) client(user, password string) *clientv3.Client {
 	s.t.Helper()
+	soon := backoff.Config{BaseDelay: 5 * time.Millisecond, Multiplier: 1.6, MaxDelay: 100 * time.Millisecond}
 	c, err := clientv3.New(clientv3.Config{
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: soon})},
 		Endpoints: s.Endpoints(), Username: user, Password: password, TLS: s.clientTLS(),
 		DialTimeout: startTimeout, Logger: zap.NewNop(),
 	})
