@@ -40,3 +40,18 @@ func TestAPayloadIsReadUntilItIsReleased(t *testing.T) {
 		t.Error("the data is still held")
 	}
 }
+
+func TestAShortPayloadIsACopy(t *testing.T) {
+	data := []byte("hello world")
+	p := newPayload(data)
+	clear(data)
+	for range 2 {
+		if got, err := io.ReadAll(p.reader()); err != nil || string(got) != "hello world" {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
+	p.release()
+	if long := newPayload(make([]byte, maxCopy+1)); long.copied != nil {
+		t.Error("a long one is copied")
+	}
+}

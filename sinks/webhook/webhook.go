@@ -96,7 +96,7 @@ func (s *Sink) attempt(parent context.Context, d *keyhook.Delivery) error {
 	ctx, cancel := context.WithTimeout(parent, s.timeout)
 	defer cancel()
 
-	p := &payload{data: d.Message.Body}
+	p := newPayload(d.Message.Body)
 	defer p.release()
 	req := (&http.Request{
 		Method: http.MethodPost, URL: s.url, Host: s.host, Header: header,
