@@ -94,3 +94,11 @@ func tell(it item) string {
 	}
 	return b.String() + "\n"
 }
+
+func responseOf(changes []change) *etcdserverpb.WatchResponse {
+	resp := &etcdserverpb.WatchResponse{Header: &etcdserverpb.ResponseHeader{Revision: 1 << 40}}
+	for _, c := range changes {
+		resp.Events = append(resp.Events, c.ev)
+	}
+	return resp
+}
