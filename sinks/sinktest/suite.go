@@ -16,11 +16,11 @@ import (
 	"keyhook/sinks"
 )
 
-const (
-	// patience is how long the suite waits for what has to happen at once.
-	patience = 20 * time.Second
-	parallel = 16
-)
+// patience is how long the suite waits for what has to happen at once.
+var patience = 20 * time.Second
+
+// parallel is how many deliveries go at once.
+const parallel = 16
 
 // Run runs the suite.
 func Run(t *testing.T, h Harness) {
