@@ -24,8 +24,8 @@ var errPayload = fmt.Errorf("the JSON is larger than %d bytes", maxPayload)
 func AppendJSON(dst []byte, v ref.Val) ([]byte, error) { return appendJSON(dst, v, 0) }
 
 func appendJSON(dst []byte, v ref.Val, depth int) ([]byte, error) {
-	if depth > maxDepth {
-		return dst, fmt.Errorf("the value is nested deeper than %d levels", maxDepth)
+	if depth > maxNesting {
+		return dst, fmt.Errorf("the value is nested deeper than %d levels", maxNesting)
 	}
 	if len(dst) > maxPayload {
 		return dst, errPayload

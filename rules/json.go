@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"unicode/utf8"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -19,6 +20,9 @@ import (
 func parseJSON(data []byte) (ref.Val, error) {
 	if len(data) > maxJSON {
 		return nil, fmt.Errorf("the JSON value has %d bytes, more than %d", len(data), maxJSON)
+	}
+	if !utf8.Valid(data) {
+		return nil, errors.New("the value is not JSON: it is not UTF-8")
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()

@@ -4,7 +4,9 @@ import (
 	"time"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/cost"
+	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 )
 
@@ -24,7 +26,8 @@ const (
 const (
 	maxPayload  = 16 << 20 // bytes that an expression may render
 	maxJSON     = 2 << 20  // bytes of a value that is read as JSON
-	maxDepth    = 64       // nesting of JSON, read or written
+	maxDepth    = 64       // nesting of JSON that is read
+	maxNesting  = 128      // nesting of JSON that is written: it may wrap what was read
 	maxHeader   = 16 << 10 // bytes of a header's value
 	maxSubject  = 1024     // bytes of a subject
 	inputSize   = 2 << 20  // bytes of one input that estimates reckon with
@@ -58,7 +61,7 @@ const maxEstimate = 1_000_000
 var (
 	sizeOptions = []types.SizeCalculatorOption{
 		types.SizeCalculatorStringUnitLength(1),
-		types.SizeCalculatorMaxDepth(maxDepth),
+		types.SizeCalculatorMaxDepth(maxNesting),
 		types.SizeCalculatorMaxTraversal(100_000),
 	}
 	sizing     = cost.AggregateSizingStrategy(sizeOptions...)
@@ -81,13 +84,18 @@ type estimator struct{}
 
 // EstimateSize implements [cost.Estimator].
 func (estimator) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
-	path := n.Path()
-	if len(path) == 0 {
+	if path := n.Path(); len(path) > 0 {
+		if path[0] == nameEvent || path[0] == nameParams {
+			return &cost.SizeEstimate{Max: inputSize}
+		}
 		return nil
 	}
-	switch path[0] {
-	case nameEvent, nameParams:
-		return &cost.SizeEstimate{Max: inputSize}
+	// What optional access takes out of something is not larger than that.
+	if e := n.Expr(); e != nil && e.Kind() == ast.CallKind {
+		switch e.AsCall().FunctionName() {
+		case operators.OptSelect, operators.OptIndex, operators.Index, "or", "orValue", "value":
+			return &cost.SizeEstimate{Max: inputSize}
+		}
 	}
 	return nil
 }

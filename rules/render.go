@@ -84,7 +84,7 @@ func (x *expression) evalString(st *state, limit int) (string, *failure) {
 	}
 	s, ok := v.(types.String)
 	if !ok {
-		return "", &failure{expr: x, text: fmt.Sprintf("it must give a string, not a %s", v.Type().TypeName())}
+		return "", &failure{expr: x, text: fmt.Sprintf("it must give a string, not %s", v.Type().TypeName())}
 	}
 	switch {
 	case len(s) > limit:
@@ -94,7 +94,7 @@ func (x *expression) evalString(st *state, limit int) (string, *failure) {
 	}
 	for i := range len(s) {
 		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return "", &failure{expr: x, text: fmt.Sprintf("it gives text with the control character 0x%02x; encode it, for example with base64.encode(bytes(...))", c)}
+			return "", &failure{expr: x, text: fmt.Sprintf("it gives text with the control character 0x%02x", c)}
 		}
 	}
 	return string(s), nil

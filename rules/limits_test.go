@@ -1,0 +1,181 @@
+package rules
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types/ref"
+	"go.uber.org/goleak"
+
+	"keyhook"
+)
+
+// TestMain takes the deadlines out of the way: how fast the machine is decides
+// no test.
+func TestMain(m *testing.M) {
+	conditionTier.deadline, messageTier.deadline = time.Hour, time.Hour
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { os.Exit(code) }))
+}
+
+// oneRule loads the body of one rule, indented by nothing, with a sink "hook".
+func oneRule(t testing.TB, body string, opts Options) *Set {
+	t.Helper()
+	body = "sinks: [{name: hook, webhook: {url: 'http://127.0.0.1/'}}]\nrules:\n- " + strings.ReplaceAll(strings.TrimSpace(body), "\n", "\n  ")
+	set, err := Load([]File{{Path: "a.yaml", Data: []byte(body)}}, opts)
+	if err != nil {
+		t.Fatalf("\n%s", err)
+	}
+	return set
+}
+
+func put(key, value string) *keyhook.Event {
+	return &keyhook.Event{Type: keyhook.Put, Key: []byte(key), Value: []byte(value), Revision: 7, CreateRevision: 5, Version: 2, Time: testTime}
+}
+
+// TestTiers says which conditions run without being measured.
+func TestTiers(t *testing.T) {
+	for when, measured := range map[string]bool{
+		`true`:                false,
+		`event.type == "PUT"`: false,
+		`event.value != event.?last.value.orValue("")`:                         false,
+		`event.type == "PUT" && params.id.startsWith("a") && event.lease != 0`: false,
+		`event.json.state == "running"`:                                        false,
+		`event.json.?a.b.orValue("") != event.?prev.json.a.b.orValue("")`:      false,
+		`event.?json.?state.orValue("") == "running"`:                          false,
+		`event.json.n > 10 && event.json.n * 2 < 100`:                          false,
+		`event.value.contains("needle")`:                                       false,
+		`event.key.matches("^/a/[0-9]+$")`:                                     false,
+		`event.type in ["PUT", "DELETE"]`:                                      false,
+		`"x" in event.json.tags`:                                               true, // the whole list is compared
+		`size(event.json.tags) > 3`:                                            false,
+		`event.json.tags.exists(t, t == "x")`:                                  true,
+		`event.json.a + event.json.b == "xy"`:                                  true,
+		`cel.bind(v, event.value, v == "x")`:                                   true,
+		`lists.range(1000000).size() > 3`:                                      true,
+		`event.value.replace("a", event.value).size() > 3`:                     true,
+	} {
+		set := oneRule(t, fmt.Sprintf("name: r\nkeys: /{id}\nsend: {sink: hook}\nwhen: |\n  %s", when), Options{})
+		if got := set.rules[0].when.tier != nil; got != measured {
+			t.Errorf("%s: measured %t, want %t", when, got, measured)
+		}
+	}
+}
+
+// TestDeadline ends an expression that runs for too long.
+func TestDeadline(t *testing.T) {
+	set := oneRule(t, `
+name: slow
+keys: /{id}
+when: event.json.list.exists(a, event.json.list.exists(b, a + b == -1))
+send: {sink: hook}
+`, Options{})
+	set.rules[0].when.tier = &tier{deadline: time.Nanosecond}
+	ev := put("/a", `{"list": [`+strings.Repeat("1,", 100)+"1]}")
+	var res Result
+	set.Evaluate(Source{}, ev, &res)
+	if len(res.Deliveries) != 1 || res.Deliveries[0].Rejected == nil {
+		t.Fatalf("got %+v, want one rejected delivery", res)
+	}
+	if r := res.Deliveries[0].Rejected; r.Reason != keyhook.ReasonLimit || !strings.Contains(r.Error, "ran longer than 1ns") {
+		t.Fatalf("got %+v", r)
+	}
+}
+
+// TestBudget: the measured expressions of all rules share a budget for one event;
+// the next event has a new one.
+func TestBudget(t *testing.T) {
+	var file strings.Builder
+	file.WriteString("sinks: [{name: hook, webhook: {url: 'http://127.0.0.1/'}}]\nrules:\n")
+	const rules = 100
+	for i := range rules {
+		fmt.Fprintf(&file, "- {name: r%03d, keys: '/{id}', when: 'event.json.list.all(a, a == 1)', send: {sink: hook, body: '\"x\"'}}\n", i)
+	}
+	set, err := Load([]File{{Path: "a.yaml", Data: []byte(file.String())}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev := put("/a", `{"list": [`+strings.Repeat("1,", 15_000)+"1]}")
+	var first []string
+	for range 2 {
+		var res Result
+		set.Evaluate(Source{}, ev, &res)
+		if len(res.Deliveries) != rules || len(res.Errors) != 0 {
+			t.Fatalf("%d deliveries and %d errors, want %d and none", len(res.Deliveries), len(res.Errors), rules)
+		}
+		var outcomes []string
+		for _, d := range res.Deliveries {
+			switch {
+			case d.Rejected == nil:
+				outcomes = append(outcomes, "sent")
+			case d.Rejected.Reason == keyhook.ReasonLimit:
+				outcomes = append(outcomes, "limit")
+			default:
+				t.Fatalf("rejected: %+v", d.Rejected)
+			}
+		}
+		if outcomes[0] != "sent" || outcomes[rules-1] != "limit" {
+			t.Fatalf("the first rule was %s and the last %s, want sent and limit", outcomes[0], outcomes[rules-1])
+		}
+		if first == nil {
+			first = outcomes
+		} else if fmt.Sprint(first) != fmt.Sprint(outcomes) {
+			t.Fatal("the same event came out differently")
+		}
+	}
+}
+
+// boom is a function that panics, as a bug would.
+func boom() Options {
+	return Options{language: []cel.EnvOption{cel.Function("boom",
+		cel.Overload("boom_bool", []*cel.Type{cel.StringType}, cel.BoolType, cel.UnaryBinding(func(ref.Val) ref.Val {
+			panic("boom")
+		})),
+	)}}
+}
+
+// TestPanic: a panic is a dead letter of the rule that had it; the other rules
+// and the next event go on.
+func TestPanic(t *testing.T) {
+	for name, body := range map[string]string{
+		"when":     "when: boom(event.key)\nsend: {sink: hook}",
+		"measured": "when: '[1].exists(x, boom(event.key))'\nsend: {sink: hook}",
+		"absorbed": "when: vars.x || true\nvars: {x: boom(event.key)}\nsend: {sink: hook}",
+		"var":      "vars: {x: boom(event.key)}\nsend: {sink: hook, body: '[vars.x]'}",
+		"body":     "send: {sink: hook, body: '[boom(event.key)]'}",
+		"header":   "send: {sink: hook, headers: {X: 'string(boom(event.key))'}}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := oneRule(t, "name: bad\nkeys: /{id}\n"+body, boom())
+			for range 2 {
+				var res Result
+				set.Evaluate(Source{}, put("/a", "x"), &res)
+				if len(res.Deliveries) != 1 || res.Deliveries[0].Rejected == nil {
+					t.Fatalf("got %+v, want one rejected delivery", res)
+				}
+				d := res.Deliveries[0]
+				if d.Rejected.Reason != keyhook.ReasonPanic || !strings.Contains(d.Rejected.Error, "boom") {
+					t.Fatalf("got %+v", d.Rejected)
+				}
+				if d.ID == "" || d.Event == nil || d.Sink != "hook" || len(d.Message.Body) != 0 {
+					t.Fatalf("an incomplete delivery: %+v", d)
+				}
+			}
+		})
+	}
+}
+
+// TestPanicOutsideOfCEL: an event that no rule expects, of no known type.
+func TestPanicOutsideOfCEL(t *testing.T) {
+	set := oneRule(t, "name: bad\nkeys: /{id}\nwhen: event.type == 'x'\nsend: {sink: hook}", Options{})
+	ev := put("/a", "x")
+	ev.Type = 77
+	var res Result
+	set.Evaluate(Source{}, ev, &res)
+	if len(res.Deliveries) != 1 || res.Deliveries[0].Rejected == nil || res.Deliveries[0].Rejected.Reason != keyhook.ReasonPanic {
+		t.Fatalf("got %+v", res)
+	}
+}
