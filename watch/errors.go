@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -112,6 +113,10 @@ func classify(r keyhook.Range, user string, err error) *Error {
 			Kind: Unreachable, Range: r, Err: errors.New("etcd has no leader"),
 			Hint: "a majority of its members must reach each other",
 		}
+	case errors.Is(err, io.EOF):
+		return &Error{Kind: Unreachable, Range: r, Err: errors.New("etcd closed the watch")}
+	case has(rpctypes.ErrGRPCInvalidAuthToken) || has(rpctypes.ErrGRPCAuthOldRevision):
+		return &Error{Kind: Unreachable, Range: r, Err: errors.New("etcd asks to authenticate again")}
 	case errors.Is(err, errSilent):
 		return &Error{
 			Kind: Unreachable, Range: r, Err: err,

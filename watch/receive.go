@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,6 +100,9 @@ func (r *runner) drain(s stream, q *queue, rd *reader, heard func()) error {
 
 func canceledError(resp *etcdserverpb.WatchResponse) error {
 	if reason := resp.GetCancelReason(); reason != "" {
+		if _, desc, ok := strings.Cut(reason, " desc = "); ok { // a status, written out
+			reason = desc
+		}
 		return errors.New(reason)
 	}
 	return errors.New("etcd cancelled the watch")
