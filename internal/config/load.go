@@ -12,6 +12,7 @@ import (
 
 // file is keyhook.yaml as it is written.
 type file struct {
+	At         strictyaml.Position   `yaml:",position"`
 	Etcd       etcdFile              `yaml:"etcd"`
 	Source     strictyaml.At[string] `yaml:"source"`
 	Checkpoint struct {
@@ -37,13 +38,25 @@ type etcdFile struct {
 	Start     startField                              `yaml:"start"`
 	OnGap     strictyaml.At[string]                   `yaml:"on_gap"`
 	Username  strictyaml.At[string]                   `yaml:"username"`
-	Password  strictyaml.At[strictyaml.Secret]        `yaml:"password"`
+	Password  secretField                             `yaml:"password"`
 	TLS       struct {
 		CAFile   strictyaml.At[string] `yaml:"ca_file"`
 		CertFile strictyaml.At[string] `yaml:"cert_file"`
 		KeyFile  strictyaml.At[string] `yaml:"key_file"`
 		At       strictyaml.Position   `yaml:",position"`
 	} `yaml:"tls"`
+}
+
+// secretField is a secret that knows its place, also when it could not be read.
+type secretField struct {
+	Value    strictyaml.Secret
+	Position strictyaml.Position
+}
+
+// DecodeYAML implements [strictyaml.Decoder].
+func (s *secretField) DecodeYAML(n *strictyaml.Node) {
+	s.Position = n.Position()
+	n.Decode(&s.Value)
 }
 
 // Load reads the configuration at path, with secrets from the environment of
@@ -66,6 +79,9 @@ func load(path string, env strictyaml.Environment) (*Config, strictyaml.Problems
 	}
 	var f file
 	problems := env.Decode(path, data, &f)
+	if f.At.Line == 0 {
+		return nil, problems // not YAML, or nothing: there is nothing to understand
+	}
 	r := resolver{path: path, problems: problems}
 	c := r.config(&f)
 	r.problems.Sort()
