@@ -3,7 +3,10 @@ package checkpointtest
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
+
+	"github.com/cespare/xxhash/v2"
 
 	"keyhook"
 )
@@ -51,22 +54,32 @@ func Dump(ctx context.Context, b Backend, shard uint32) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("lookup: %w", err)
 		}
-		if looked == nil || fmt.Sprint(*looked) != fmt.Sprint(e.Entry) {
-			return "", fmt.Errorf("entry %+v is looked up as %+v", e, looked)
+		if !reflect.DeepEqual(looked, &e.Entry) {
+			return "", fmt.Errorf("the entry of %q differs when it is looked up", e.Key)
 		}
-		fmt.Fprintf(&out, "key %q %+v\n", e.Key, e.Entry)
+		fmt.Fprintf(&out, "key %q %s deleted=%v weight=%d\n", e.Key, held(&e.KeyValue), e.Deleted, e.Weight)
 	}
 	return out.String(), nil
 }
 
 func describe(out *strings.Builder, d *keyhook.Delivery) {
 	flat := *d
-	flat.Event, flat.Rejected = nil, nil
-	fmt.Fprintf(out, "%+v rejected=%+v", flat, d.Rejected)
+	flat.Event, flat.Rejected, flat.Message.Body = nil, nil, nil
+	fmt.Fprintf(out, "%+v body=%s rejected=%+v", flat, digest(d.Message.Body), d.Rejected)
 	if d.Event != nil {
 		e := *d.Event
-		e.Prev, e.Last = nil, nil
-		fmt.Fprintf(out, " event=%+v prev=%+v last=%+v", e, d.Event.Prev, d.Event.Last)
+		e.Prev, e.Last, e.Value = nil, nil, nil
+		fmt.Fprintf(out, " event=%+v value=%s prev=%s last=%s", e, digest(d.Event.Value), held(d.Event.Prev), held(d.Event.Last))
 	}
 	out.WriteByte('\n')
 }
+
+func held(kv *keyhook.KeyValue) string {
+	if kv == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%s revision=%d created=%d version=%d lease=%d", digest(kv.Value), kv.Revision, kv.CreateRevision, kv.Version, kv.Lease)
+}
+
+// digest stands for bytes that nobody wants to read.
+func digest(b []byte) string { return fmt.Sprintf("%d:%016x", len(b), xxhash.Sum64(b)) }
