@@ -125,7 +125,7 @@ func classify(r keyhook.Range, user string, err error) *Error {
 	case errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded:
 		return &Error{
 			Kind: Unreachable, Range: r, Err: errors.New("etcd did not answer in time"),
-			Hint: "check etcd.endpoints and the health of etcd",
+			Hint: "check etcd.endpoints, etcd.tls and the health of etcd",
 		}
 	case status.Code(err) == codes.Unavailable && (strings.Contains(message, "handshake failed") || strings.Contains(message, "tls:")):
 		return &Error{
@@ -135,7 +135,7 @@ func classify(r keyhook.Range, user string, err error) *Error {
 	case status.Code(err) == codes.Unavailable:
 		return &Error{
 			Kind: Unreachable, Range: r, Err: fmt.Errorf("etcd cannot be reached: %s", message),
-			Hint: "check etcd.endpoints and the health of etcd",
+			Hint: "check etcd.endpoints, etcd.tls and the health of etcd",
 		}
 	default:
 		return &Error{Kind: Unexpected, Range: r, Err: errors.New(message)}

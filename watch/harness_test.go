@@ -199,6 +199,12 @@ func (c *counts) do(f func()) {
 	f()
 }
 
+// seen returns what was counted so far.
+func (c *counts) seen() (gaps []Kind, mismatches int) {
+	c.do(func() { gaps, mismatches = slices.Clone(c.gaps), c.mismatches })
+	return gaps, mismatches
+}
+
 // logs collects log lines.
 type logs struct {
 	mu  sync.Mutex

@@ -255,8 +255,6 @@ func (r *runner) failed(ctx context.Context, e *Error) (halts bool) {
 	changed := r.status.Err == nil || r.status.Err.Kind != e.Kind
 	gap := e.Halts() && !r.gap
 	r.gap = r.gap || gap
-	r.status.Ready, r.status.Halted, r.status.Err = false, e.Halts(), e
-	r.status.LastError, r.status.LastErrorAt = e.Err.Error(), time.Now()
 	r.mu.Unlock()
 	if gap {
 		r.cfg.Observer.Gap(r.rng, e.Kind)
@@ -268,6 +266,10 @@ func (r *runner) failed(ctx context.Context, e *Error) (halts bool) {
 		}
 		r.cfg.Logger.Log(ctx, level, message, "range", r.rng.String(), "reason", string(e.Kind), "error", e.Err.Error(), "hint", e.Hint)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status.Ready, r.status.Halted, r.status.Err = false, e.Halts(), e
+	r.status.LastError, r.status.LastErrorAt = e.Err.Error(), time.Now()
 	return e.Halts()
 }
 
