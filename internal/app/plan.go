@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"os"
 	"slices"
 
 	"keyhook"
@@ -27,7 +28,8 @@ type Plan struct {
 	// Warnings are about what works and is probably not meant.
 	Warnings strictyaml.Problems
 
-	digest string // of the rule files
+	digest       string // of the rule files
+	configDigest string // of the configuration
 }
 
 // Load reads the configuration at path and the rules that it names. It touches
@@ -43,7 +45,7 @@ func Load(path string) (*Plan, error) {
 	if err := append(problems, more...).Err(); err != nil {
 		return nil, err
 	}
-	p := &Plan{Config: cfg, Rules: set, Ranges: rangesOf(cfg, set), digest: files.digest()}
+	p := &Plan{Config: cfg, Rules: set, Ranges: rangesOf(cfg, set), digest: files.digest(), configDigest: digestOf(path)}
 	p.Warnings = append(p.Warnings, cfg.Warnings...)
 	p.Warnings = append(p.Warnings, set.Warnings()...)
 	return p, nil
@@ -77,6 +79,16 @@ func (f ruleFiles) digest() string {
 	}
 	part([]byte(f.problems.Error()))
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// digestOf changes with the content of the file at path.
+func digestOf(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "unreadable"
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
 
 // compile returns the set that the files make, or everything that is wrong.

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"keyhook"
+	"keyhook/internal/config"
 	"keyhook/internal/strictyaml"
 	"keyhook/rules"
 )
@@ -19,14 +20,16 @@ type rulesState struct {
 	loaded time.Time
 	digest string // of the files as they were last looked at
 	stale  error  // why those files do not run; nil if they do
+	config string // digest of keyhook.yaml as it was last looked at
 }
 
 // reloads loads the rules when their files change, and whenever it is told to.
 func (r *run) reloads(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
 	group, ctx := errgroup.WithContext(ctx)
-	files := fileWatch{log: r.log}
-	for _, glob := range r.opts.Plan.Config.Rules {
+	cfg := r.opts.Plan.Config
+	files := fileWatch{log: r.log, globs: []string{config.Literal(cfg.Path)}}
+	for _, glob := range cfg.Rules {
 		files.globs = append(files.globs, glob.Pattern)
 	}
 	group.Go(func() error {
@@ -56,11 +59,16 @@ func (r *run) reloads(ctx context.Context) error {
 // nothing if they are as they were when it last looked.
 func (r *run) reload(forced bool) {
 	cfg := r.opts.Plan.Config
-	files := readRules(cfg)
+	files, main := readRules(cfg), digestOf(cfg.Path)
 	r.mu.Lock()
+	edited := main != r.rules.config
+	r.rules.config = main
 	same := files.digest() == r.rules.digest
 	r.rules.digest = files.digest()
 	r.mu.Unlock()
+	if edited {
+		r.log.Warn("the configuration was edited: it takes effect at the next start", "config", cfg.Path)
+	}
 	if same && !forced {
 		return
 	}

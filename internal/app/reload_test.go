@@ -48,7 +48,7 @@ func TestARuleForOtherKeysIsWatchedFromThenOn(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if err := os.Remove(filepath.Join(s.dir, "rules/b.yaml")); err != nil {
+	if err := os.Remove(filepath.Join(s.dir, "rules", "b.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.awaitReload(); err != nil {
@@ -62,6 +62,7 @@ func TestARuleForOtherKeysIsWatchedFromThenOn(t *testing.T) {
 func TestFilesThatCannotRunChangeNothing(t *testing.T) {
 	s := newSite(t)
 	good := s.rule("a", "/a/", "saw")
+	sinksOnly, _, _ := strings.Cut(good, "rules:")
 	s.write("rules/a.yaml", good)
 	p := s.up()
 	var want []string
@@ -71,12 +72,12 @@ func TestFilesThatCannotRunChangeNothing(t *testing.T) {
 		{"an unknown sink", strings.Replace(good, "sink: a-sink", "sink: b-sink", 1), "b-sink"},
 		{"a file that was emptied", "", "the file is empty"},
 		{"a file that was cut off", good[:len(good)*2/3], ""},
-		{"no rule any more", good[:strings.Index(good, "rules:")], "no rule"},
+		{"no rule any more", sinksOnly, "no rule"},
 		{"a webhook that cannot be", strings.Replace(good, "http://", "ftp://", 1), "http"},
 		{"no file any more", "(remove)", "no file matches"},
 	} {
 		if bad.text == "(remove)" {
-			if err := os.Remove(filepath.Join(s.dir, "rules/a.yaml")); err != nil {
+			if err := os.Remove(filepath.Join(s.dir, "rules", "a.yaml")); err != nil {
 				t.Fatal(err)
 			}
 		} else {
@@ -120,7 +121,7 @@ func TestARemovedSinkStillDeliversWhatItOwes(t *testing.T) {
 	s.put("/b/x", "2")
 	p.eventually("they are owed", func() bool { return p.metric(`keyhook_owed{sink="b-sink"}`) == "2" })
 
-	if err := os.Remove(filepath.Join(s.dir, "rules/b.yaml")); err != nil {
+	if err := os.Remove(filepath.Join(s.dir, "rules", "b.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.awaitReload(); err != nil {
@@ -198,4 +199,17 @@ func TestReloadsBeforeEtcdIsThere(t *testing.T) {
 	}
 	s.put("/b/x", "1")
 	s.expect("saw PUT x=1")
+}
+
+func TestSaysThatTheConfigurationNeedsAStart(t *testing.T) {
+	s := newSite(t)
+	s.write("rules/a.yaml", s.rule("a", "/a/", "saw"))
+	p := s.up()
+	s.configure("  start: snapshot")
+	p.eventually("it is said", func() bool {
+		return strings.Contains(s.logs.String(), "it takes effect at the next start")
+	})
+	if len(p.reloaded) > 0 {
+		t.Error("the rules were reloaded")
+	}
 }

@@ -110,10 +110,12 @@ func Run(ctx context.Context, opts Options) (err error) {
 // cleaned up by the caller.
 func (r *run) open(ctx context.Context) (err error) {
 	plan := r.opts.Plan
-	if r.metrics, err = telemetry.New(telemetry.Config{Version: r.opts.Version}); err != nil {
+	if r.metrics, err = telemetry.New(telemetry.Config{
+		Version: r.opts.Version, NoRuleSeries: !plan.Config.Metrics.PerRule,
+	}); err != nil {
 		return err
 	}
-	r.rules = rulesState{set: plan.Rules, ranges: plan.Ranges, loaded: r.started, digest: plan.digest}
+	r.rules = rulesState{set: plan.Rules, ranges: plan.Ranges, loaded: r.started, digest: plan.digest, config: plan.configDigest}
 	r.metrics.SetRules(ruleNames(plan.Rules))
 
 	if r.store, err = disk.Open(disk.Config{Dir: plan.Config.Checkpoint.Dir, Logger: r.log}); err != nil {

@@ -33,7 +33,7 @@ func checkSink(spec rules.SinkSpec) strictyaml.Problems {
 		return p
 	}
 	var problems strictyaml.Problems
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the join itself, to report each of its errors
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, err := range joined.Unwrap() {
 			problems = append(problems, problem(err))
 		}

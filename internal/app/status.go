@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"keyhook"
@@ -135,7 +136,7 @@ func (r *run) status() admin.Status {
 	}
 	st.Ready = len(st.Reasons) == 0
 	if id := p.dispatcher.Identity.ClusterID; id != 0 {
-		st.ClusterID = fmt.Sprintf("%x", id)
+		st.ClusterID = strconv.FormatUint(id, 16)
 	}
 	if p.rules.stale != nil {
 		st.Rules.Error = p.rules.stale.Error()

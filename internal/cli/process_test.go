@@ -120,9 +120,9 @@ func (p *process) exit() int {
 }
 
 // site writes a configuration for an etcd and an inbox of its own.
-func site(t *testing.T) (config string, etcd *etcdtest.Server, box *inbox.Server) {
+func site(t *testing.T) (string, *etcdtest.Server, *inbox.Server) {
 	t.Helper()
-	etcd = etcdtest.Start(t)
+	etcd := etcdtest.Start(t)
 	box, err := inbox.Listen(t.Context(), "127.0.0.1:0", inbox.Config{})
 	if err != nil {
 		t.Fatal(err)

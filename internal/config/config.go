@@ -16,6 +16,7 @@ type Config struct {
 	Checkpoint Checkpoint
 	Rules      []Glob
 	Admin      Admin
+	Metrics    Metrics
 	Log        Log
 
 	// Warnings are about what works and is probably not meant.
@@ -57,6 +58,13 @@ type Checkpoint struct {
 type Admin struct {
 	Listen string            // default 127.0.0.1:8585
 	Token  strictyaml.Secret // not set: none is asked for
+}
+
+// Metrics says which metrics are kept.
+type Metrics struct {
+	// PerRule keeps a series for each rule; default true. Without it the sums
+	// stay, which is what a set of thousands of rules wants.
+	PerRule bool
 }
 
 // Log says what is logged, and how.

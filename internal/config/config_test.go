@@ -59,14 +59,14 @@ func TestAnAlmostEmptyFileIsAllDefaults(t *testing.T) {
 	if c.Checkpoint != (Checkpoint{Dir: filepath.Join(dir, "keyhook-data"), Interval: 100 * time.Millisecond}) {
 		t.Errorf("checkpoint %+v", c.Checkpoint)
 	}
-	if len(c.Rules) != 1 || c.Rules[0].Pattern != filepath.Join(dir, "rules/*.yaml") {
+	if len(c.Rules) != 1 || c.Rules[0].Pattern != filepath.Join(dir, "rules", "*.yaml") {
 		t.Errorf("rules %+v", c.Rules)
 	}
 	if c.Admin.Listen != "127.0.0.1:8585" || c.Admin.Token.IsSet() {
 		t.Errorf("admin %+v", c.Admin)
 	}
-	if c.Log != (Log{Level: slog.LevelInfo, Format: Text}) {
-		t.Errorf("log %+v", c.Log)
+	if c.Log != (Log{Level: slog.LevelInfo, Format: Text}) || !c.Metrics.PerRule {
+		t.Errorf("log %+v, metrics %+v", c.Log, c.Metrics)
 	}
 }
 
@@ -89,6 +89,7 @@ checkpoint:
   interval: 250ms
 rules: [rules/*.yaml, /etc/keyhook/more.yaml]
 admin: {listen: "0.0.0.0:80", token: {file: token}}
+metrics: {per_rule: false}
 log: {level: debug, format: json}
 `})
 	c, problems := load(filepath.Join(dir, "keyhook.yaml"), environment(map[string]string{"ETCD_PASSWORD": "hunter2"}))
@@ -107,6 +108,9 @@ log: {level: debug, format: json}
 	}
 	if len(c.Rules) != 2 || c.Rules[0].Pattern != dir+"/rules/*.yaml" || c.Rules[1].Pattern != "/etc/keyhook/more.yaml" {
 		t.Errorf("rules %+v", c.Rules)
+	}
+	if c.Metrics.PerRule {
+		t.Errorf("metrics %+v", c.Metrics)
 	}
 	if c.Admin.Listen != "0.0.0.0:80" || c.Admin.Token.Reveal() != "open sesame" || c.Log != (Log{slog.LevelDebug, JSON}) {
 		t.Errorf("admin %+v, log %+v", c.Admin, c.Log)
@@ -250,6 +254,18 @@ func TestRuleFiles(t *testing.T) {
 	}
 	if want := []string{"rules/a.yaml=a", "rules/b.yaml=b", "more.yaml=more"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestADirectoryWithANameLikeAGlob(t *testing.T) {
+	dir := write(t, map[string]string{"[prod]*/keyhook.yaml": "log: {}", "[prod]*/rules/a.yaml": "a", "p/rules/b.yaml": "b"})
+	c, problems := Load(filepath.Join(dir, "[prod]*", "keyhook.yaml"))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	paths, problems := c.RulePaths()
+	if len(problems) > 0 || !slices.Equal(paths, []string{filepath.Join(dir, "[prod]*", "rules", "a.yaml")}) {
+		t.Errorf("got %v, %v", paths, problems)
 	}
 }
 

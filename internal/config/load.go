@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"keyhook/internal/strictyaml"
 )
@@ -26,6 +27,9 @@ type file struct {
 		Listen strictyaml.At[string] `yaml:"listen"`
 		Token  strictyaml.Secret     `yaml:"token"`
 	} `yaml:"admin"`
+	Metrics struct {
+		PerRule *bool `yaml:"per_rule"`
+	} `yaml:"metrics"`
 	Log struct {
 		Level  strictyaml.At[string] `yaml:"level"`
 		Format strictyaml.At[string] `yaml:"format"`
@@ -92,7 +96,7 @@ func load(path string, env strictyaml.Environment) (*Config, strictyaml.Problems
 
 // read returns the file at path, or one byte more than is ever accepted of it.
 func read(path string) (data []byte, err error) {
-	f, err := os.Open(path) //nolint:gosec // the path is the operator's
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +111,19 @@ func reason(err error) error {
 		return pe.Err
 	}
 	return err
+}
+
+// Literal returns the glob that matches path alone.
+func Literal(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// globBeside returns the glob that one in the file at path means.
+func globBeside(path, glob string) string {
+	if filepath.IsAbs(glob) {
+		return glob
+	}
+	return filepath.Join(Literal(filepath.Dir(path)), glob)
 }
 
 // beside returns the path that a relative one in the file at path means.

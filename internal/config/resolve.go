@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,6 +60,7 @@ func (r *resolver) config(f *file) *Config {
 			Listen: r.listen(f.Admin.Listen, f.Admin.Token.IsSet()),
 			Token:  f.Admin.Token,
 		},
+		Metrics: Metrics{PerRule: f.Metrics.PerRule == nil || *f.Metrics.PerRule},
 		Log: Log{
 			Level:  r.level(f.Log.Level),
 			Format: oneOf(r, f.Log.Format, "log format", Text, JSON),
@@ -223,14 +225,14 @@ func (r *resolver) source(at strictyaml.At[string]) string {
 
 func (r *resolver) globs(f *strictyaml.At[[]strictyaml.At[string]]) []Glob {
 	if f == nil {
-		return []Glob{{Pattern: beside(r.path, defaultRules), Position: strictyaml.Position{Path: r.path, Line: 1, Column: 1}}}
+		return []Glob{{Pattern: globBeside(r.path, defaultRules), Position: strictyaml.Position{Path: r.path, Line: 1, Column: 1}}}
 	}
 	if len(f.Value) == 0 {
 		r.problem(f.Position, "name files or globs, such as "+defaultRules, "no rules")
 	}
 	globs := make([]Glob, 0, len(f.Value))
 	for _, at := range f.Value {
-		pattern := beside(r.path, at.Value)
+		pattern := globBeside(r.path, at.Value)
 		if _, err := filepath.Match(pattern, ""); err != nil || at.Value == "" {
 			r.problem(at.Position, "* matches within a file name, ? one character, [a-z] one of several", "%q is not a glob", at.Value)
 			continue
@@ -246,7 +248,7 @@ func (r *resolver) listen(at strictyaml.At[string], token bool) string {
 	}
 	host, port, err := net.SplitHostPort(at.Value)
 	if err == nil {
-		_, err = net.LookupPort("tcp", port)
+		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
 		r.problem(at.Position, "write HOST:PORT, such as "+defaultListen, "%q is not an address to listen on", at.Value)
