@@ -37,7 +37,8 @@ var layers = []layer{
 
 	{path: "keyhook/checkpoint", may: []string{"keyhook"}},
 	{path: "keyhook/checkpoint/checkpointtest", may: []string{"keyhook", "keyhook/checkpoint"}, knows: []string{modules}},
-	{path: "keyhook/checkpoint/disk", may: []string{"keyhook", "keyhook/checkpoint"}, knows: []string{modules, http, pebble}},
+	{path: "keyhook/checkpoint/record", may: []string{"keyhook", "keyhook/checkpoint"}, knows: []string{modules}},
+	{path: "keyhook/checkpoint/disk", may: []string{"keyhook", "keyhook/checkpoint", "keyhook/checkpoint/record"}, knows: []string{modules, http, pebble}},
 	{path: "keyhook/sinks", may: []string{"keyhook"}},
 	{path: "keyhook/sinks/sinktest", may: []string{"keyhook", "keyhook/sinks"}, knows: []string{modules, http}},
 	{path: "keyhook/sinks/webhook", may: []string{"keyhook", "keyhook/sinks"}, knows: []string{modules, http}},
@@ -51,19 +52,22 @@ var layers = []layer{
 	{path: "keyhook/internal/config", may: []string{"keyhook", "keyhook/watch", "keyhook/rules", "keyhook/internal/strictyaml"}, knows: []string{modules, http, etcdClient, cel}},
 	{path: "keyhook/internal/telemetry", may: []string{"keyhook"}, knows: []string{modules, http}},
 	{path: "keyhook/internal/admin", may: []string{"keyhook", "keyhook/internal/telemetry"}, knows: []string{modules, http}},
+	{path: "keyhook/internal/inbox", knows: []string{modules, http}},
 	{path: "keyhook/internal/devserver", may: []string{"keyhook", "keyhook/examples/..."}, knows: []string{modules, http, etcdClient, etcdServer, nats}},
 	{path: "keyhook/internal/app", may: []string{
 		"keyhook", "keyhook/checkpoint/...", "keyhook/sinks/...", "keyhook/watch", "keyhook/rules", "keyhook/dispatcher",
 		"keyhook/internal/config", "keyhook/internal/telemetry", "keyhook/internal/admin", "keyhook/internal/strictyaml",
 	}, knows: []string{modules, http, etcdClient, nats, pebble, cel}},
 	{path: "keyhook/internal/cli", may: []string{
-		"keyhook", "keyhook/rules", "keyhook/internal/app", "keyhook/internal/config", "keyhook/internal/devserver",
+		"keyhook", "keyhook/watch", "keyhook/rules", "keyhook/internal/app", "keyhook/internal/inbox", "keyhook/internal/config", "keyhook/internal/devserver",
 		"keyhook/internal/strictyaml", "keyhook/internal/telemetry", "keyhook/examples/...",
 	}, knows: everything},
 	{path: "keyhook/cmd/keyhook", may: []string{"keyhook/internal/cli"}, knows: everything},
 
 	{path: "keyhook/examples"},
+	{path: "keyhook/docs"},
 	{path: "keyhook/internal/archtest"},
+	{path: "keyhook/internal/etcdtest", may: []string{"keyhook"}, knows: everything},
 	{path: "keyhook/test", may: []string{"keyhook/test/..."}, knows: []string{modules, http, etcdClient}},
 	{path: "keyhook/test/bench", may: []string{"keyhook/test/..."}, knows: []string{modules, http, etcdClient}},
 }
