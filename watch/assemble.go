@@ -83,7 +83,7 @@ func step(ev *keyhook.Event, before *checkpoint.Entry, forgotten *uint64) (after
 	if ev.Prev == nil {
 		return before, true
 	}
-	*forgotten += uint64(len(ev.Key) + len(ev.Prev.Value) + deletionWeight) //nolint:gosec // lengths
+	*forgotten += uint64(len(ev.Key) + len(ev.Prev.Value) + deletionWeight)
 	return &checkpoint.Entry{KeyValue: *ev.Prev, Deleted: true, Weight: *forgotten}, false
 }
 

@@ -176,7 +176,9 @@ func TestARollbackUnderARunningWatchIsNoticed(t *testing.T) {
 	l.wait(t, 1)
 	f.Restore(saved)
 	f.reconnect()
-	r.awaitError(RolledBack)
+	if e := r.awaitError(RolledBack); !e.Halts() {
+		t.Fatal(e)
+	}
 	// The same history comes back: nothing was lost after all.
 	f.put("/a/k", "1")
 	r.awaitReady()

@@ -9,10 +9,10 @@ import (
 
 // Normalize returns disjoint ranges in key order that hold every key of rs:
 // overlapping and adjacent ones are merged, empty ones left out. If more than
-// max remain, neighbours are merged until max are left, with the keys between
-// them: first those whose bounds have the longest prefix in common. A max of 0
+// limit remain, neighbours are merged until limit are left, with the keys between
+// them: first those whose bounds have the longest prefix in common. A limit of 0
 // sets no bound.
-func Normalize(rs []keyhook.Range, max int) []keyhook.Range {
+func Normalize(rs []keyhook.Range, limit int) []keyhook.Range {
 	sorted := make([]keyhook.Range, 0, len(rs))
 	for _, r := range rs {
 		if !empty(r) {
@@ -30,7 +30,7 @@ func Normalize(rs []keyhook.Range, max int) []keyhook.Range {
 		}
 		out = append(out, r)
 	}
-	for max > 0 && len(out) > max {
+	for limit > 0 && len(out) > limit {
 		i := closest(out)
 		out[i].End = out[i+1].End
 		out = slices.Delete(out, i+1, i+2)

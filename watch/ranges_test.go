@@ -45,9 +45,9 @@ func holding(rs []keyhook.Range, key []byte) int {
 func TestNormalizeKeepsEveryKeyInDisjointRanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rs := rapid.SliceOfN(anyRange, 0, 8).Draw(t, "ranges")
-		max := rapid.IntRange(0, 4).Draw(t, "max")
-		out := Normalize(rs, max)
-		if max > 0 && len(out) > max {
+		limit := rapid.IntRange(0, 4).Draw(t, "limit")
+		out := Normalize(rs, limit)
+		if limit > 0 && len(out) > limit {
 			t.Fatalf("%d ranges", len(out))
 		}
 		for i, r := range out {
@@ -57,7 +57,7 @@ func TestNormalizeKeepsEveryKeyInDisjointRanges(t *testing.T) {
 		}
 		for _, k := range allKeys() {
 			was, is := holding(rs, k), holding(out, k)
-			if is > 1 || was > 0 && is == 0 || max == 0 && was == 0 && is > 0 {
+			if is > 1 || was > 0 && is == 0 || limit == 0 && was == 0 && is > 0 {
 				t.Fatalf("%q was in %d ranges, is in %d of %v", k, was, is, out)
 			}
 		}

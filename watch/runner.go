@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -260,11 +259,12 @@ func (r *runner) failed(ctx context.Context, e *Error) (halts bool) {
 		r.cfg.Observer.Gap(r.rng, e.Kind)
 	}
 	if changed {
-		level, message := slog.LevelWarn, "a range cannot be read"
+		log := r.cfg.Logger.With("range", r.rng.String(), "reason", string(e.Kind), "error", e.Err.Error(), "hint", e.Hint)
 		if e.Halts() {
-			level, message = slog.LevelError, "a range is halted"
+			log.ErrorContext(ctx, "a range is halted")
+		} else {
+			log.WarnContext(ctx, "a range cannot be read")
 		}
-		r.cfg.Logger.Log(ctx, level, message, "range", r.rng.String(), "reason", string(e.Kind), "error", e.Err.Error(), "hint", e.Hint)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -88,7 +88,6 @@ func TestACompactedStartIsAnError(t *testing.T) {
 type crashAt struct {
 	*ledger
 	left int
-	now  func()
 }
 
 func (c *crashAt) Admit(ctx context.Context, b *Batch) error {

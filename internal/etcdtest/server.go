@@ -198,7 +198,7 @@ func (s *Server) client(user, password string) *clientv3.Client {
 	soon := backoff.Config{BaseDelay: 5 * time.Millisecond, Multiplier: 1.6, MaxDelay: 100 * time.Millisecond}
 	c, err := clientv3.New(clientv3.Config{
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: soon, MinConnectTimeout: startTimeout})},
-		Endpoints: s.Endpoints(), Username: user, Password: password, TLS: s.clientTLS(),
+		Endpoints:   s.Endpoints(), Username: user, Password: password, TLS: s.clientTLS(),
 		DialTimeout: startTimeout, Logger: zap.NewNop(),
 	})
 	if err != nil {
