@@ -68,7 +68,7 @@ func (rd *reader) restart() {
 // take reads a response. The item is empty and its end the old position if the
 // response brought nothing.
 func (rd *reader) take(resp *etcdserverpb.WatchResponse, now time.Time) item {
-	it := item{received: now}
+	it := item{received: now, bytes: itemOverhead}
 	for _, ev := range resp.GetEvents() {
 		rev := ev.GetKv().GetModRevision()
 		if rev < rd.pos.Next {
@@ -149,7 +149,11 @@ func typeOf(ev *mvccpb.Event) keyhook.EventType {
 	return keyhook.Put
 }
 
-const eventOverhead = 300 // of the structures that hold an event, near enough
+// What the structures that hold a response and an event take, near enough.
+const (
+	itemOverhead  = 150
+	eventOverhead = 300
+)
 
 func eventSize(ev *mvccpb.Event) int {
 	return len(ev.GetKv().GetKey()) + len(ev.GetKv().GetValue()) + eventOverhead
