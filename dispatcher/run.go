@@ -3,8 +3,11 @@ package dispatcher
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
+
+	"keyhook"
 )
 
 // Run sends and commits until ctx ends. Then it begins nothing new, gives what
@@ -199,7 +202,7 @@ func (d *Dispatcher) takeResults(r result) {
 		s := r.item.lane.sink
 		outcome := d.m.result(t, r.item, r.err)
 		d.cfg.Observer.Attempt(s.name, outcome, r.took)
-		d.noteHealth(s, outcome, r.err)
+		d.noteHealth(t.wall, s, outcome, r.err)
 		d.logAttempt(r, outcome)
 		select {
 		case r = <-d.results:
@@ -209,14 +212,14 @@ func (d *Dispatcher) takeResults(r result) {
 	}
 }
 
-func (d *Dispatcher) logAttempt(r result, outcome any) {
-	if !d.log.Enabled(d.work, -4) {
+func (d *Dispatcher) logAttempt(r result, outcome keyhook.Outcome) {
+	if !d.log.Enabled(d.work, slog.LevelDebug) {
 		return
 	}
 	it := r.item
 	attrs := []any{
 		"id", it.d.ID, "rule", it.d.Rule, "sink", it.d.Sink, "key", string(it.d.Event.Key),
-		"outcome", outcome, "attempts", it.retry.Attempts, "took", r.took,
+		"outcome", string(outcome), "attempts", it.retry.Attempts, "took", r.took,
 	}
 	if r.err != nil {
 		attrs = append(attrs, "error", r.err)

@@ -17,11 +17,18 @@ type pool struct {
 	print     string
 	jobs      chan *item
 	workers   sync.WaitGroup
-	failures  int // in a row
+
+	failures int       // in a row
+	since    time.Time // the first of them
+	failing  bool      // and the log says so
 }
 
-// failing is how many failures in a row make a sink one that fails, for the log.
-const failing = 10
+// A sink fails, for the log, when nothing has succeeded for so many attempts and
+// so long: one that refuses some keys and takes others does not.
+const (
+	failingAttempts = 10
+	failingTime     = 3 * time.Second
+)
 
 // result is how an attempt ended.
 type result struct {
@@ -110,21 +117,25 @@ func (d *Dispatcher) dropSinks() {
 }
 
 // noteHealth logs when a sink begins to fail, and when it is back.
-func (d *Dispatcher) noteHealth(s *sink, outcome keyhook.Outcome, err error) {
+func (d *Dispatcher) noteHealth(now time.Time, s *sink, outcome keyhook.Outcome, err error) {
 	p := d.pools[s.name]
 	if p == nil {
 		return
 	}
 	switch outcome {
 	case keyhook.Delivered:
-		if p.failures >= failing {
+		if p.failing {
 			d.log.Info("the sink delivers again", "sink", s.name, "owed", s.owed)
 		}
-		p.failures = 0
+		p.failures, p.failing = 0, false
 	case keyhook.Held:
 		d.log.Error("the sink wants nothing any more: it is held, its deliveries stay owed", "sink", s.name, "owed", s.owed, "error", err)
 	case keyhook.Retried:
-		if p.failures++; p.failures == failing {
+		if p.failures++; p.failures == 1 {
+			p.since = now
+		}
+		if !p.failing && p.failures >= failingAttempts && now.Sub(p.since) >= failingTime {
+			p.failing = true
 			d.log.Warn("the sink fails; its deliveries are retried", "sink", s.name, "owed", s.owed, "error", err)
 		}
 	case keyhook.Dead, keyhook.Superseded, keyhook.Interrupted:
