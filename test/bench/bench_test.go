@@ -25,6 +25,7 @@ const (
 
 var (
 	backlog  = flag.Int("backlog", 50_000, "changes in the backlog that is drained")
+	perTxn   = flag.Int("txn", 16, "changes in one revision of the backlog; etcd lets a watcher that is behind catch up with at most 10,000 revisions a second")
 	rounds   = flag.Int("rounds", 3, "how often both sides are measured, in turns")
 	duration = flag.Duration("duration", 10*time.Second, "of each latency measurement")
 	rate     = flag.Float64("rate", 0, "puts a second for the latency; 0: a tenth of the throughput")
@@ -97,13 +98,13 @@ rules:
 `, r.receiver.url+"/in", concurrency, prefix)})
 }
 
-// fill writes a backlog, ten changes of each key and one in each revision, and
-// returns its first revision.
+// fill writes a backlog, ten changes of each key, and returns its first
+// revision.
 func (r *rig) fill(prefix string) int64 {
 	r.Helper()
 	first := r.etcd.Revision() + 1
 	key := func(i int) string { return fmt.Sprintf("%s%06d", prefix, i%(*backlog/10)) }
-	r.must(load.Fill(r.Context(), r.client, *backlog, 1, key, func(i int) string { return fmt.Sprintf("%-*d", valueSize, i) }))
+	r.must(load.Fill(r.Context(), r.client, *backlog, *perTxn, key, func(i int) string { return fmt.Sprintf("%-*d", valueSize, i) }))
 	return first
 }
 
