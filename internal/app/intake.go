@@ -12,6 +12,7 @@ import (
 
 	"keyhook"
 	"keyhook/checkpoint"
+	"keyhook/dispatcher"
 	"keyhook/internal/config"
 	"keyhook/internal/telemetry"
 	"keyhook/rules"
@@ -48,6 +49,9 @@ func (r *run) follow(ctx context.Context) error {
 			"source", id.Source, "before", loaded.Source)
 	}
 	if err := r.dispatcher.Identify(ctx, id); err != nil {
+		if errors.Is(err, dispatcher.ErrStopped) {
+			<-ctx.Done() // its own error ends the run
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -99,7 +103,7 @@ func (r *run) connect(ctx context.Context) (uint64, error) {
 		client, cluster, err := r.reach(ctx)
 		if err == nil {
 			r.mu.Lock()
-			r.client, r.etcdErr = client, nil
+			r.client, r.etcdErr, r.etcdHint = client, nil, ""
 			r.mu.Unlock()
 			return cluster, nil
 		}
@@ -151,17 +155,20 @@ func clusterID(ctx context.Context, client *clientv3.Client, ranges []keyhook.Ra
 
 // noteEtcd remembers why etcd does not serve, and logs it when that changes.
 func (r *run) noteEtcd(err error) {
+	hint := ""
+	if e, ok := errors.AsType[*watch.Error](err); ok {
+		err, hint = e.Err, e.Hint // it concerns all ranges; a permission names its own
+	}
 	r.mu.Lock()
 	known := r.etcdErr != nil && r.etcdErr.Error() == err.Error()
-	r.etcdErr = err
+	r.etcdErr, r.etcdHint = err, hint
 	r.mu.Unlock()
 	if known {
 		return
 	}
 	args := []any{"error", err}
-	var e *watch.Error
-	if errors.As(err, &e) && e.Hint != "" {
-		args = append(args, "hint", e.Hint)
+	if hint != "" {
+		args = append(args, "hint", hint)
 	}
 	r.log.Warn("etcd does not serve; trying on", args...)
 }

@@ -116,16 +116,16 @@ func (r *run) keep(err error) {
 	r.log.Error("the rules were not reloaded; the running ones go on")
 	var problems strictyaml.Problems
 	if !errors.As(err, &problems) {
-		r.log.Error("rules", "error", err)
+		r.log.Error("rule files", "error", err)
 		return
 	}
 	const shown = 20
 	for i, p := range problems {
 		if i == shown {
-			r.log.Error("rules: further problems are left out; `keyhook check` shows them", "problems", len(problems)-shown)
+			r.log.Error("rule files: further problems are left out; `keyhook check` shows them", "problems", len(problems)-shown)
 			break
 		}
-		r.log.Error("rules", problemAttrs(p)...)
+		r.log.Error("rule file", problemAttrs(p)...)
 	}
 }
 

@@ -64,11 +64,12 @@ type run struct {
 	stopping   atomic.Bool
 	beat       atomic.Int64 // when the monitor last looked, in nanoseconds since started
 
-	mu      sync.Mutex
-	rules   rulesState
-	client  *clientv3.Client
-	watcher *watch.Watcher // nil until etcd has answered
-	etcdErr error          // why there is no watcher
+	mu       sync.Mutex
+	rules    rulesState
+	client   *clientv3.Client
+	watcher  *watch.Watcher // nil until etcd has answered
+	etcdErr  error          // why there is no watcher
+	etcdHint string         // what to do about it
 }
 
 // Run watches, evaluates and delivers until ctx ends, which is no error. It

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -21,6 +20,7 @@ type picture struct {
 	watching   bool // etcd has answered, so that watch means something
 	watch      watch.Status
 	etcdErr    error
+	etcdHint   string
 	dispatcher dispatcher.Status
 	rules      rulesState
 	stopping   bool
@@ -28,7 +28,7 @@ type picture struct {
 
 func (r *run) look() picture {
 	r.mu.Lock()
-	p := picture{watching: r.watcher != nil, etcdErr: r.etcdErr, rules: r.rules}
+	p := picture{watching: r.watcher != nil, etcdErr: r.etcdErr, etcdHint: r.etcdHint, rules: r.rules}
 	w := r.watcher
 	r.mu.Unlock()
 	if w != nil {
@@ -54,7 +54,7 @@ func (p *picture) reasons() []string {
 	switch {
 	case p.watching:
 	case p.etcdErr != nil:
-		return append(why, explain("etcd: ", p.etcdErr))
+		return append(why, explain(p.etcdErr.Error(), p.etcdHint))
 	default:
 		return append(why, "connecting to etcd")
 	}
@@ -62,7 +62,7 @@ func (p *picture) reasons() []string {
 		switch {
 		case r.Ready:
 		case r.Err != nil:
-			why = append(why, explain("range ", r.Err))
+			why = append(why, explain("range "+r.Err.Error(), r.Err.Hint))
 		default:
 			why = append(why, fmt.Sprintf("range %s: %s", r.Range, rangeState(r)))
 		}
@@ -73,13 +73,12 @@ func (p *picture) reasons() []string {
 	return why
 }
 
-// explain returns what is wrong with etcd, and what to do about it.
-func explain(prefix string, err error) string {
-	text := prefix + err.Error()
-	if e, ok := errors.AsType[*watch.Error](err); ok && e.Hint != "" {
-		text += " (" + e.Hint + ")"
+// explain returns what is wrong, and what to do about it.
+func explain(what, hint string) string {
+	if hint == "" {
+		return what
 	}
-	return text
+	return what + " (" + hint + ")"
 }
 
 func rangeState(r watch.RangeStatus) string {

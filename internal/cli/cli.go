@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -52,6 +53,10 @@ func Main() int {
 	})
 }
 
+// lastChance is for a stop that is nearly done at the second signal: timeout(1)
+// and some supervisors send each signal twice.
+const lastChance = 100 * time.Millisecond
+
 // Run runs one command line and returns its exit code. It waits for everything
 // that the command has started, unless a second signal comes.
 func Run(p Process) int {
@@ -68,6 +73,11 @@ func Run(p Process) int {
 			return report(p.Stderr, err)
 		case s := <-stop:
 			if signals++; signals > 1 {
+				select {
+				case err := <-done:
+					return report(p.Stderr, err)
+				case <-time.After(lastChance):
+				}
 				fmt.Fprintf(p.Stderr, "keyhook: stopped at once by a second signal (%s); what was in flight will be delivered again\n", s)
 				return exitFailed
 			}
