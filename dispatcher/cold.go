@@ -72,7 +72,8 @@ func (x *coldIndex) top() *coldChain { return &x.slab[x.heap.order[0]] }
 
 // pop removes and returns the chain that is due first.
 func (x *coldIndex) pop() coldChain {
-	slot := heap.Pop(&x.heap).(int32) //nolint:forcetypeassert // coldHeap holds nothing else
+	slot := x.heap.order[0]
+	heap.Pop(&x.heap)
 	c := x.slab[slot]
 	delete(x.slots, c.id)
 	if x.len() == 0 {
@@ -107,9 +108,10 @@ func (h *coldHeap) Swap(i, j int) {
 }
 
 func (h *coldHeap) Push(x any) {
-	slot := x.(int32)                              //nolint:forcetypeassert // see pop
-	h.index.slab[slot].place = int32(len(h.order)) //nolint:gosec // see put
-	h.order = append(h.order, slot)
+	if slot, ok := x.(int32); ok {
+		h.index.slab[slot].place = int32(len(h.order)) //nolint:gosec // see put
+		h.order = append(h.order, slot)
+	}
 }
 
 func (h *coldHeap) Pop() any {

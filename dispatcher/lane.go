@@ -136,9 +136,10 @@ func (h waitingHeap) Swap(i, j int) {
 }
 
 func (h *waitingHeap) Push(x any) {
-	c := x.(*chain) //nolint:forcetypeassert // holds nothing else
-	c.place = len(*h)
-	*h = append(*h, c)
+	if c, ok := x.(*chain); ok {
+		c.place = len(*h)
+		*h = append(*h, c)
+	}
 }
 
 func (h *waitingHeap) Pop() any {
@@ -162,9 +163,10 @@ func (h parkedHeap) Swap(i, j int) {
 }
 
 func (h *parkedHeap) Push(x any) {
-	l := x.(*lane) //nolint:forcetypeassert // holds nothing else
-	l.place = len(*h)
-	*h = append(*h, l)
+	if l, ok := x.(*lane); ok {
+		l.place = len(*h)
+		*h = append(*h, l)
+	}
 }
 
 func (h *parkedHeap) Pop() any {

@@ -132,11 +132,13 @@ func (s *sink) placeCold(l *lane, now instant) {
 // tick makes ready what has become due, in memory and on disk.
 func (s *sink) tick(now instant) {
 	for len(s.waiting) > 0 && s.waiting[0].due <= now {
-		c := heap.Pop(&s.waiting).(*chain) //nolint:forcetypeassert // holds nothing else
+		c := s.waiting[0]
+		heap.Pop(&s.waiting)
 		s.makeReady(c, now)
 	}
 	for len(s.parked) > 0 && s.parked[0].cold.top().due <= now {
-		l := heap.Pop(&s.parked).(*lane) //nolint:forcetypeassert // holds nothing else
+		l := s.parked[0]
+		heap.Pop(&s.parked)
 		l.parked = false
 		s.placeCold(l, now)
 	}
