@@ -13,7 +13,7 @@ import (
 // are rendered. It keeps nothing but what is in res, and may be called from
 // several goroutines at once, each with a res of its own.
 func (s *Set) Evaluate(source Source, ev *keyhook.Event, res *Result) {
-	st := s.states.get(source, ev)
+	st := s.states.get(source, ev, s.budget)
 	st.candidates = s.index.find(ev.Key, st.candidates)
 	last := -1
 	for _, c := range st.candidates {

@@ -57,7 +57,7 @@ func (f *failure) Error() string {
 	return fmt.Sprintf("%s: %s: %s", p, f.expr.what, f.text)
 }
 
-// eval evaluates x. It adds what it cost to the event's budget.
+// eval evaluates x. It takes what that cost out of the event's budget.
 func (x *expression) eval(st *state, timed bool) (ref.Val, *failure) {
 	vars := &st.plain
 	if timed {
@@ -70,7 +70,7 @@ func (x *expression) eval(st *state, timed bool) (ref.Val, *failure) {
 		}
 		return v, nil
 	}
-	if st.spent >= eventBudget {
+	if st.budget == 0 {
 		return nil, &failure{reason: keyhook.ReasonLimit, expr: x,
 			text: "the rules before this one have used up what expressions may cost on one event"}
 	}
@@ -78,7 +78,7 @@ func (x *expression) eval(st *state, timed bool) (ref.Val, *failure) {
 	defer cancel()
 	v, details, err := x.program.ContextEval(ctx, vars)
 	if c := details.ActualCost(); c != nil {
-		st.spent += *c
+		st.budget -= min(*c, st.budget)
 	}
 	if err != nil {
 		return nil, x.failed(v, err)

@@ -24,14 +24,14 @@ const (
 // Limits of a run. They lie above etcd's 1.5 MiB requests; escaping may make a
 // payload six times as long.
 const (
-	maxPayload  = 16 << 20 // bytes that an expression may render
-	maxJSON     = 2 << 20  // bytes of a value that is read as JSON
-	maxDepth    = 64       // nesting of JSON that is read
-	maxNesting  = 128      // nesting of JSON that is written: it may wrap what was read
-	maxHeader   = 16 << 10 // bytes of a header's value
-	maxSubject  = 1024     // bytes of a subject
-	inputSize   = 2 << 20  // bytes of one input that estimates reckon with
-	eventBudget = 5_000_000
+	maxPayload  = 16 << 20  // bytes that an expression may render
+	maxJSON     = 2 << 20   // bytes of a value that is read as JSON
+	maxDepth    = 64        // nesting of JSON that is read
+	maxNesting  = 128       // nesting of JSON that is written: it may wrap what was read
+	maxHeader   = 16 << 10  // bytes of a header's value
+	maxSubject  = 1024      // bytes of a subject
+	inputSize   = 2 << 20   // bytes of one input that estimates reckon with
+	eventBudget = 5_000_000 // cost of all measured expressions on one event
 )
 
 // tier bounds one evaluation. The units of cost are CEL's; memory is the

@@ -137,7 +137,7 @@ func (l *loader) compile(entries []*ruleEntry) *Set {
 	}
 	wg.Wait()
 
-	set := &Set{states: newStatePool()}
+	set := &Set{states: newStatePool(), budget: eventBudget}
 	for _, err := range errs {
 		if err != nil {
 			l.problems = append(l.problems, strictyaml.Problem{Path: "rules", Message: err.Error()})

@@ -15,6 +15,7 @@ type Set struct {
 	warnings strictyaml.Problems
 	index    *index
 	states   *statePool
+	budget   uint64 // of measured expressions on one event
 }
 
 // Ranges returns the ranges of keys that the rules ask for, as their patterns

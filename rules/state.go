@@ -22,7 +22,7 @@ type state struct {
 	values     [2]valueVal // where prev and last are kept
 
 	plain, timed activation
-	spent        uint64 // cost of the event's measured expressions
+	budget       uint64 // what the event's measured expressions may cost still
 
 	rule      *rule
 	pattern   *pattern
@@ -83,12 +83,12 @@ func newStatePool() *statePool {
 }
 
 // get returns a state for ev.
-func (p *statePool) get(source Source, ev *keyhook.Event) *state {
+func (p *statePool) get(source Source, ev *keyhook.Event, budget uint64) *state {
 	st, ok := p.pool.Get().(*state)
 	if !ok {
 		panic("rules: the pool holds something else") // New makes nothing else
 	}
-	st.event, st.source, st.spent = ev, source, 0
+	st.event, st.source, st.budget = ev, source, budget
 	st.key.reset(ev.Key, false)
 	st.now.reset(ev.Value, ev.Type == keyhook.Delete)
 	st.prev, st.last = nil, nil
