@@ -103,7 +103,7 @@ func (d *Dispatcher) endCommit(now time.Time, done committed) error {
 	kept := d.waiters[:0]
 	for _, w := range d.waiters {
 		if w.sequence <= d.m.durableSequence {
-			close(w.done)
+			close(w.durable)
 		} else {
 			kept = append(kept, w)
 		}

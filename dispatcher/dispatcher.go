@@ -20,6 +20,7 @@ type Dispatcher struct {
 	loaded *checkpoint.State
 
 	admissions chan *Batch
+	flushes    chan chan struct{}
 	results    chan result
 	loads      chan []load
 	pages      chan page
@@ -46,7 +47,7 @@ type Dispatcher struct {
 // waiter is a Flush that waits for a commit.
 type waiter struct {
 	sequence uint64
-	done     chan struct{}
+	durable  chan struct{}
 }
 
 // Open loads the shard's checkpoint, and the index of what it owes. It takes
@@ -64,6 +65,7 @@ func Open(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	d := &Dispatcher{
 		cfg: cfg, log: cfg.Logger, loaded: loaded, m: m,
 		admissions: make(chan *Batch),
+		flushes:    make(chan chan struct{}),
 		results:    make(chan result, 1024),
 		loads:      make(chan []load, 1),
 		pages:      make(chan page, 4),
@@ -116,28 +118,41 @@ func (d *Dispatcher) Identify(ctx context.Context, id checkpoint.Identity) error
 }
 
 // Flush returns nil when everything that was admitted before the call is
-// durable.
+// durable. It waits for Run to begin.
 func (d *Dispatcher) Flush(ctx context.Context) error {
-	d.mu.Lock()
-	w := waiter{sequence: d.m.sequence, done: make(chan struct{})}
-	switch {
-	case !d.m.pend.empty():
-		w.sequence++
-	case d.m.durableSequence == d.m.sequence:
-		d.mu.Unlock()
-		return nil
-	}
-	d.waiters = append(d.waiters, w)
-	d.mu.Unlock()
-	d.wake()
+	// Through the loop, as batches are: whoever has admitted a batch finds it
+	// there.
+	durable := make(chan struct{})
 	select {
-	case <-w.done:
+	case d.flushes <- durable:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-d.done:
+		return ErrStopped
+	}
+	select {
+	case <-durable:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-d.done:
 		return ErrStopped
 	}
+}
+
+// flush closes durable once everything admitted so far is.
+func (d *Dispatcher) flush(durable chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := waiter{sequence: d.m.sequence, durable: durable}
+	switch {
+	case !d.m.pend.empty():
+		w.sequence++
+	case d.m.durableSequence == d.m.sequence:
+		close(durable)
+		return
+	}
+	d.waiters = append(d.waiters, w)
 }
 
 // SetSinks replaces the sinks. A sink whose fingerprint is unchanged goes on as

@@ -432,3 +432,25 @@ func TestADeadSinkSpillsAndAnotherGoesOn(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatIsFlushedIsDurable(t *testing.T) {
+	store := checkpointtest.NewMemory()
+	d := start(t, dispatcher.Config{Store: store})
+	for i := range int64(2000) {
+		b := &dispatcher.Batch{States: []checkpoint.RangeState{{Range: keyhook.Prefix([]byte("/")), Position: keyhook.After(i)}}}
+		if err := d.Admit(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		flush(t, d)
+		st, err := store.Load(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(st.Ranges) != 1 || st.Ranges[0].Position != keyhook.After(i) {
+			t.Fatalf("after the flush of position %d the store holds %v", i, st.Ranges)
+		}
+	}
+	if err := d.stop(); err != nil {
+		t.Fatal(err)
+	}
+}

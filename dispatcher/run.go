@@ -83,6 +83,8 @@ func (d *Dispatcher) loop(ctx context.Context) error {
 		select {
 		case b := <-next.admissions:
 			d.admit(b)
+		case f := <-d.flushes:
+			d.flush(f)
 		case r := <-d.results:
 			d.takeResults(r)
 		case p := <-d.pages:
