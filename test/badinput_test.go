@@ -293,7 +293,5 @@ func TestRefusedForGood(t *testing.T) {
 	if n := k.Metric("keyhook_dead_letters"); n != 5 {
 		t.Errorf("%v dead letters after a kill", n)
 	}
-	if n := k.Metric("keyhook_owed"); n != 0 {
-		t.Errorf("%v owed", n)
-	}
+	b.owes(k, 0)
 }

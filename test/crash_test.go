@@ -153,16 +153,22 @@ func (b *bench) stopped(k *lab.Keyhook) {
 // nothing either.
 func (b *bench) settled(k *lab.Keyhook) {
 	b.Helper()
-	b.must(lab.Poll(b.ctx, func() (bool, error) {
-		owed := k.Metric("keyhook_owed")
-		if owed == 0 {
-			return true, nil
-		}
-		return false, fmt.Errorf("keyhook owes %v", owed)
-	}))
+	b.owes(k, 0)
 	if n := k.Metric("keyhook_dead_letters"); n != 0 {
 		b.Errorf("%v dead letters", n)
 	}
+}
+
+// owes waits until keyhook says that it owes n deliveries: it hears of what a
+// receiver has accepted a little later than the receiver.
+func (b *bench) owes(k *lab.Keyhook, n int, labels ...string) {
+	b.Helper()
+	b.must(lab.Poll(b.ctx, func() (bool, error) {
+		if owed := k.Metric("keyhook_owed", labels...); owed != float64(n) {
+			return false, fmt.Errorf("keyhook owes %v, not %d", owed, n)
+		}
+		return true, nil
+	}))
 }
 
 // history stops etcd and returns what it has ever held below /k/.

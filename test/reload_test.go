@@ -117,12 +117,7 @@ func TestARemovedRuleDeliversWhatItOwes(t *testing.T) {
 		return true, nil
 	}))
 	old.Follow(receiver.Accepting)
-	b.must(lab.Poll(b.ctx, func() (bool, error) {
-		if n := k.Metric("keyhook_owed"); n != 0 {
-			return false, fmt.Errorf("%v owed", n)
-		}
-		return true, nil
-	}))
+	b.owes(k, 0)
 	b.stopped(k)
 	// How many of the probes went the old way is a matter of time.
 	probe := func(a oracle.Attempt) bool { return a.Key == "/k/probe" }
