@@ -244,3 +244,54 @@ func TestARunThatIsToldToStopBeforeItBegan(t *testing.T) {
 	}
 	s.up() // it has left everything in order
 }
+
+func TestTLSWithAClientCertificate(t *testing.T) {
+	s := newSite(t, etcdtest.WithTLS())
+	s.write("rules/a.yaml", s.rule("a", "/a/", "saw"))
+	files := s.etcd.TLS()
+	s.configure(fmt.Sprintf("  tls: {ca_file: %q, cert_file: %q, key_file: %q}", files.CAFile, files.CertFile, files.KeyFile))
+	s.up()
+	s.put("/a/x", "1")
+	s.expect("saw PUT x=1")
+}
+
+// A condition that fails is a non-match that shows.
+func TestAConditionThatFailsIsCountedAndLogged(t *testing.T) {
+	s := newSite(t)
+	s.write("rules/a.yaml", strings.Replace(s.rule("a", "/a/", "saw"), "    send:", "    when: event.json.on == true\n    send:", 1))
+	p := s.up()
+	s.put("/a/x", "no json")
+	s.put("/a/x", "no json either")
+	s.put("/a/x", `{"on":true}`)
+	s.expect(`saw PUT x={"on":true}`)
+	if got := p.metric(`keyhook_rule_errors_total{rule="a"}`); got != "2" {
+		t.Errorf("keyhook_rule_errors_total is %q", got)
+	}
+	if n := strings.Count(s.logs.String(), "a condition failed"); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+}
+
+// History that is gone halts the range, and says so; what is owed goes out.
+func TestAHistoryThatWasRolledBackHalts(t *testing.T) {
+	s := newSite(t)
+	s.write("rules/a.yaml", s.rule("a", "/a/", "saw"))
+	p := s.up()
+	s.put("/a/x", "1")
+	s.expect("saw PUT x=1")
+	saved := s.etcd.Save()
+	s.box.SetReply(func(inbox.Request) inbox.Reply { return inbox.Reply{Status: http.StatusServiceUnavailable} })
+	s.put("/a/x", "2")
+	p.eventually("it is owed", func() bool { return p.metric(`keyhook_owed{sink="a-sink"}`) == "1" })
+
+	s.etcd.Restore(saved)
+	p.eventually("the range is halted", func() bool {
+		st := p.status()
+		return !st.Ready && len(st.Ranges) == 1 && st.Ranges[0].State == "halted" && st.Ranges[0].Hint != ""
+	})
+	s.box.SetReply(nil)
+	s.expect("saw PUT x=1", "saw PUT x=2")
+	if got := p.metric("keyhook_gaps_total"); got != "1" {
+		t.Errorf("keyhook_gaps_total is %s", got)
+	}
+}
