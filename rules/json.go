@@ -52,7 +52,7 @@ func celValue(tree any, depth int) (ref.Val, uint32, error) {
 	case bool:
 		return types.Bool(t), 1, nil
 	case string:
-		return types.String(t), uint32(min(len(t)+1, math.MaxUint32)), nil //nolint:gosec // bounded
+		return types.String(t), uint32(min(len(t)+1, math.MaxUint32)), nil
 	case json.Number:
 		v, err := celNumber(string(t))
 		return v, 1, err
@@ -76,7 +76,7 @@ func celValue(tree any, depth int) (ref.Val, uint32, error) {
 				return nil, 0, err
 			}
 			t[k] = v
-			total += size + uint32(min(len(k)+1, math.MaxUint32)) //nolint:gosec // bounded
+			total += size + uint32(min(len(k)+1, math.MaxUint32))
 		}
 		return &jsonMap{Mapper: types.NewStringInterfaceMap(types.DefaultTypeAdapter, t), fields: t, size: total}, total, nil
 	default:

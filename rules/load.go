@@ -185,7 +185,7 @@ func (b *builder) build(e *ruleEntry) {
 	if !keysOK {
 		// The captures are not known: whatever the expressions say about them
 		// would be a second report of the same mistake.
-		b.c.env.scope.captures = append(r.captures, mentioned(e)...)
+		b.c.env.scope.captures = slices.Concat(r.captures, mentioned(e))
 	}
 	b.variables(e.Vars)
 	if e.When.IsSet() {

@@ -42,7 +42,7 @@ func widen(b []byte) string {
 func narrow(s string) []byte {
 	var b []byte
 	for _, r := range s {
-		b = append(b, byte(r)) //nolint:gosec // made by widen
+		b = append(b, byte(r))
 	}
 	return b
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -88,7 +89,7 @@ func checkSubject(t *testing.T, subject string, key []byte) {
 	}
 }
 
-func unhex(c byte) byte { return byte(strings.IndexByte("0123456789ABCDEF", c)) } //nolint:gosec // a digit
+func unhex(c byte) byte { return byte(strings.IndexByte("0123456789ABCDEF", c)) }
 
 func checkData(t *testing.T, data []byte, ev *keyhook.Event) {
 	t.Helper()
@@ -117,7 +118,7 @@ func checkData(t *testing.T, data []byte, ev *keyhook.Event) {
 	}
 	state := func(m map[string]any, revision, create, version, lease int64) {
 		for name, want := range map[string]int64{"revision": revision, "create_revision": create, "version": version} {
-			if n, ok := m[name].(json.Number); !ok || n.String() != json.Number(types.Int(want).ConvertToType(types.StringType).Value().(string)).String() {
+			if n, ok := m[name].(json.Number); !ok || n.String() != strconv.FormatInt(want, 10) {
 				t.Fatalf("%s is %v, want %d", name, m[name], want)
 			}
 		}

@@ -37,7 +37,7 @@ func (s *send) render(st *state, d *keyhook.Delivery) (failed *failure) {
 	if s.body == nil {
 		d.Message.ContentType = contentCloudEvent
 		d.Message.Body = appendCloudEvent(make([]byte, 0, cloudEventSize(st.event)), st.source.Name, d.ID, st.event)
-	} else if failed = s.renderBody(st, &d.Message); failed != nil {
+	} else if failed := s.renderBody(st, &d.Message); failed != nil {
 		return failed
 	}
 	if len(s.headers) > 0 {

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"sync"
 
 	"cel.dev/cel-go/cel"
@@ -96,9 +97,9 @@ func (p *statePool) get(source Source, ev *keyhook.Event, budget uint64) *state 
 		st.prev = &st.values[0]
 		st.prev.reset(ev.Prev)
 	}
-	switch {
-	case ev.Last == nil:
-	case ev.Last == ev.Prev:
+	switch ev.Last {
+	case nil:
+	case ev.Prev:
 		st.last = st.prev
 	default:
 		st.last = &st.values[1]
@@ -160,7 +161,7 @@ func (st *state) param(i int) (ref.Val, error) {
 		st.params[i] = v
 		return v, nil
 	}
-	return nil, types.NewErr("no such capture: %s", name).(*types.Err)
+	return nil, fmt.Errorf("no such capture: %s", name)
 }
 
 func (st *state) paramNamed(index ref.Val) ref.Val {
@@ -187,7 +188,7 @@ func (st *state) variable(i int) (ref.Val, error) {
 	if v.value == nil && v.failure == nil {
 		x := st.rule.vars[i].expr
 		if v.busy {
-			return nil, types.NewErr("vars.%s needs itself", st.rule.vars[i].name).(*types.Err)
+			return nil, fmt.Errorf("vars.%s needs itself", st.rule.vars[i].name)
 		}
 		v.busy = true
 		v.value, v.failure = x.eval(st, x.timed)

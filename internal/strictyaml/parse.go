@@ -222,7 +222,7 @@ func invalidAt(data []byte) (line, column int) {
 }
 
 func readBounded(path string) (data []byte, err error) {
-	f, err := os.Open(path) //nolint:gosec // the path is the operator's
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
