@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -120,6 +121,9 @@ func (s *send) renderBody(st *state, m *keyhook.Message) *failure {
 		m.ContentType, m.Body = contentBytes, append([]byte(nil), b...)
 	default:
 		body, err := AppendJSON(nil, v)
+		if errors.Is(err, errPayload) {
+			return &failure{reason: keyhook.ReasonLimit, expr: s.body, text: err.Error()}
+		}
 		if err != nil {
 			return &failure{expr: s.body, text: err.Error()}
 		}
