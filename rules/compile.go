@@ -36,6 +36,8 @@ type compiler struct {
 	env   *environment
 	known []string // names that an expression can begin with
 	cache map[string]compiled
+	// previous are the expressions of an earlier set; it is only read.
+	previous map[string]compiled
 }
 
 func newCompiler(extra ...cel.EnvOption) (*compiler, error) {
@@ -53,8 +55,12 @@ func (c *compiler) compile(what string, k kind, source strictyaml.Text, scopeKey
 		return nil, strictyaml.Problems{source.Position.Problemf("%s: the expression is empty", what)}
 	}
 	key := fmt.Sprintf("%d\x00%s\x00%s", k, scopeKey, source.Value)
-	if found, ok := c.cache[key]; ok {
-		x.compiled = found
+	found, ok := c.cache[key]
+	if !ok {
+		found, ok = c.previous[key]
+	}
+	if ok {
+		x.compiled, c.cache[key] = found, found
 		return x, nil
 	}
 	checked, issues := c.env.Compile(source.Value)

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -112,5 +113,33 @@ rules: [{name: r, keys: /a, send: {sink: hook}}]
 func TestNoFiles(t *testing.T) {
 	if _, err := Load(nil, Options{}); err == nil || err.Error() != "rules: there are no rule files" {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// TestReloadReusesExpressions that have not changed, and no others; places in
+// the file are those of the new one.
+func TestReloadReusesExpressions(t *testing.T) {
+	const body = "name: r\nkeys: '/{id}'\nwhen: event.json.n > 0 && vars.v != ''\nvars: {v: params.id}\nsend: {sink: hook}"
+	first := oneRule(t, body, Options{})
+	same := oneRule(t, "description: moved by a line\n"+body, Options{Previous: first})
+	if first.rules[0].when.program != same.rules[0].when.program {
+		t.Error("the condition was compiled again")
+	}
+	if was, is := first.rules[0].when.source.Position.Line, same.rules[0].when.source.Position.Line; is != was+1 {
+		t.Errorf("the condition is in line %d, after %d", is, was)
+	}
+	var res Result
+	same.Evaluate(Source{}, put("/a", `{}`), &res)
+	if len(res.Errors) != 1 || !strings.HasPrefix(res.Errors[0].Err.Error(), "a.yaml:6:19: when: no such key") {
+		t.Errorf("got %v", res.Errors)
+	}
+	// The same text with another meaning: v is a number now.
+	_, err := Load([]File{{Path: "a.yaml", Data: []byte("sinks: [{name: hook, webhook: {url: 'http://a/'}}]\nrules: [{name: r, keys: '/{id}', when: \"event.json.n > 0 && vars.v != ''\", vars: {v: 'size(params.id)'}, send: {sink: hook}}]")}}, Options{Previous: same})
+	if err == nil {
+		t.Error("a condition that has become wrong was taken from the previous set")
+	}
+	third := oneRule(t, "name: r\nkeys: '/{id}'\nsend: {sink: hook}", Options{Previous: same})
+	if len(third.compiled) != 0 {
+		t.Errorf("the set keeps %d expressions that it does not use", len(third.compiled))
 	}
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -121,6 +122,7 @@ func (l *loader) compile(entries []*ruleEntry) *Set {
 
 	built := make([]*builder, len(entries))
 	errs := make([]error, min(runtime.GOMAXPROCS(0), len(entries)))
+	compilers := make([]*compiler, len(errs))
 	var wg sync.WaitGroup
 	for w := range errs {
 		wg.Go(func() {
@@ -128,6 +130,10 @@ func (l *loader) compile(entries []*ruleEntry) *Set {
 			if err != nil {
 				errs[w] = err
 				return
+			}
+			compilers[w] = c
+			if p := l.opts.Previous; p != nil {
+				c.previous = p.compiled
 			}
 			for i := w; i < len(entries); i += len(errs) {
 				built[i] = &builder{c: c, opts: l.opts, sinks: l.sinks, known: known}
@@ -137,12 +143,15 @@ func (l *loader) compile(entries []*ruleEntry) *Set {
 	}
 	wg.Wait()
 
-	set := &Set{states: newStatePool(), budget: eventBudget}
+	set := &Set{states: newStatePool(), budget: eventBudget, compiled: map[string]compiled{}}
 	for _, err := range errs {
 		if err != nil {
 			l.problems = append(l.problems, strictyaml.Problem{Path: "rules", Message: err.Error()})
 			return set
 		}
+	}
+	for _, c := range compilers {
+		maps.Copy(set.compiled, c.cache)
 	}
 	for _, b := range built {
 		l.problems = append(l.problems, b.problems...)

@@ -16,6 +16,8 @@ type Set struct {
 	index    *index
 	states   *statePool
 	budget   uint64 // of measured expressions on one event
+	// compiled are its expressions, for the set that will replace it.
+	compiled map[string]compiled
 }
 
 // Ranges returns the ranges of keys that the rules ask for, as their patterns

@@ -29,6 +29,10 @@ type Options struct {
 	// the statuses only.
 	CheckWebhook func(WebhookSpec) []FieldProblem
 
+	// Previous is the set that the new one will replace, if any: expressions that
+	// have not changed are taken from it, which makes a reload fast.
+	Previous *Set
+
 	language []cel.EnvOption // what tests add to the language
 	routes   bool            // whether webhooks have subjects, for tests
 }
