@@ -31,8 +31,10 @@ type history interface {
 	// page lists the keys of r at revision rev, in order. errCompacted if that
 	// is gone, errTooLarge if more than maxBytes would have to be received.
 	page(ctx context.Context, r keyhook.Range, rev int64, limit, maxBytes int) (page, error)
-	// watch opens a stream of its own. It ends with ctx.
-	watch(ctx context.Context, r keyhook.Range, rev int64) (stream, error)
+	// watch opens a stream of its own. It ends with ctx. In fragments, a response
+	// may have any size; as a whole, errTooLarge ends the stream at the first one
+	// of more than maxWhole bytes.
+	watch(ctx context.Context, r keyhook.Range, rev int64, fragments bool) (stream, error)
 	// versions returns what the reachable members run, by endpoint.
 	versions(ctx context.Context) map[string]string
 }
@@ -54,7 +56,13 @@ type stream interface {
 	requestProgress() error // may be called while another goroutine is in recv
 }
 
-var errTooLarge = errors.New("the page is too large")
+var errTooLarge = errors.New("the response is too large")
+
+// maxWhole is how large a response may be that is not fragmented. To cut one
+// into fragments costs etcd time that grows with the square of the number of
+// events in each (16,000 small events: 3.6 s, against 0.1 s as a whole), so it is
+// asked to only where whole responses would take too much memory.
+const maxWhole = 64 << 20
 
 // etcd speaks to the server below the convenience of the client's watcher. That
 // one resumes by itself, without the read that shows whether history was rolled
@@ -108,25 +116,34 @@ func (e *etcd) page(ctx context.Context, r keyhook.Range, rev int64, limit, maxB
 		maxBytes = math.MaxInt32 // there is no smaller page
 	}
 	resp, err := e.read(ctx, &etcdserverpb.RangeRequest{Key: key, RangeEnd: end, Revision: rev, Limit: int64(limit)}, maxBytes)
-	if status.Code(err) == codes.ResourceExhausted && strings.Contains(rpctypes.ErrorDesc(err), "larger than max") {
+	if tooLarge(err) {
 		return page{}, errTooLarge
 	}
 	return page{kvs: resp.GetKvs(), more: resp.GetMore()}, err
 }
 
-func (e *etcd) watch(ctx context.Context, r keyhook.Range, rev int64) (stream, error) {
+// tooLarge reports whether this side refused to receive a message.
+func tooLarge(err error) bool {
+	return status.Code(err) == codes.ResourceExhausted && strings.Contains(rpctypes.ErrorDesc(err), "larger than max")
+}
+
+func (e *etcd) watch(ctx context.Context, r keyhook.Range, rev int64, fragments bool) (stream, error) {
 	if rev < 1 {
 		return nil, fmt.Errorf("watch from revision %d", rev) // etcd would take it for "now"
 	}
 	key, end := bounds(r)
-	w, err := e.watcher.Watch(clientv3.WithRequireLeader(ctx), grpc.MaxCallRecvMsgSize(math.MaxInt32))
+	limit := maxWhole
+	if fragments {
+		limit = math.MaxInt32 // what etcd sends before Created is not fragmented
+	}
+	w, err := e.watcher.Watch(clientv3.WithRequireLeader(ctx), grpc.MaxCallRecvMsgSize(limit))
 	if err != nil {
 		return nil, err
 	}
 	// An error of Send is only io.EOF: the next Recv has the reason.
 	err = w.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{
 		CreateRequest: &etcdserverpb.WatchCreateRequest{
-			Key: key, RangeEnd: end, StartRevision: rev, ProgressNotify: true, Fragment: true,
+			Key: key, RangeEnd: end, StartRevision: rev, ProgressNotify: true, Fragment: fragments,
 		},
 	}})
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -139,7 +156,13 @@ type grpcStream struct {
 	grpc etcdserverpb.Watch_WatchClient
 }
 
-func (s *grpcStream) recv() (*etcdserverpb.WatchResponse, error) { return s.grpc.Recv() }
+func (s *grpcStream) recv() (*etcdserverpb.WatchResponse, error) {
+	resp, err := s.grpc.Recv()
+	if tooLarge(err) {
+		return nil, errTooLarge
+	}
+	return resp, err
+}
 
 func (s *grpcStream) requestProgress() error {
 	return s.grpc.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_ProgressRequest{

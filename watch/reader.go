@@ -28,6 +28,10 @@ type reader struct {
 	keys  occurrences
 	last  *mvccpb.Event // of rev
 	open  bool          // in the middle of a fragmented response
+
+	// fragments is whether the next stream is to come in fragments: a response
+	// was too large, and the reader has not caught up since.
+	fragments bool
 }
 
 // change is an event with its place in its revision.
@@ -93,6 +97,9 @@ func (rd *reader) take(resp *etcdserverpb.WatchResponse, now time.Time) item {
 		rd.open = resp.GetFragment()
 		if !rd.open {
 			rd.leave()
+			if rd.pos.Revision() >= resp.GetHeader().GetRevision() {
+				rd.fragments = false // caught up
+			}
 		}
 	case isProgress(resp) && !rd.open:
 		rd.progress(resp.GetHeader().GetRevision())

@@ -32,6 +32,9 @@ func (r *runner) receive(ctx context.Context, q *queue, rd *reader) error {
 		case errors.Is(err, errFull):
 			r.cfg.Logger.Debug("the watch of a range pauses until there is room", "range", r.rng.String(), "position", rd.pos.String())
 			err = q.waitHalf(ctx)
+		case errors.Is(err, errTooLarge) && !rd.fragments:
+			r.cfg.Logger.Info("etcd is asked for fragments: a response was too large to be received whole", "range", r.rng.String(), "position", rd.pos.String())
+			rd.fragments, err = true, nil
 		default:
 			err = r.pause(ctx, err, bo)
 		}
@@ -49,7 +52,7 @@ func (r *runner) session(ctx context.Context, q *queue, rd *reader, alive func()
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s, err := r.etcd.watch(ctx, r.rng, rd.pos.Next)
+	s, err := r.etcd.watch(ctx, r.rng, rd.pos.Next, rd.fragments)
 	if err != nil {
 		return err
 	}

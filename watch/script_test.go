@@ -28,6 +28,7 @@ type script struct {
 	revision int64
 	streams  [][]any // *etcdserverpb.WatchResponse, error, or a channel to wait for
 	opened   []int64 // the revisions that streams began at
+	cut      []bool  // whether those streams were asked for in fragments
 	asked    int     // requests for progress
 }
 
@@ -49,10 +50,11 @@ func (s *script) versions(context.Context) map[string]string {
 	return map[string]string{"http://a:2379": "3.5.17", "http://b:2379": "3.7.3"}
 }
 
-func (s *script) watch(ctx context.Context, _ keyhook.Range, rev int64) (stream, error) {
+func (s *script) watch(ctx context.Context, _ keyhook.Range, rev int64, fragments bool) (stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.opened = append(s.opened, rev)
+	s.cut = append(s.cut, fragments)
 	st := &scripted{ctx: ctx, s: s}
 	if len(s.streams) > 0 {
 		st.steps, s.streams = s.streams[0], s.streams[1:]
@@ -187,6 +189,26 @@ func TestHoweverAStreamEndsTheNextBeginsAtThePosition(t *testing.T) {
 			}
 			r.awaitReady()
 		})
+	}
+}
+
+// Fragments cost etcd dear, so they are asked for only while they are needed.
+func TestFragmentsAreAskedForOnlyWhereResponsesAreTooLarge(t *testing.T) {
+	s := &script{streams: [][]any{
+		{created, puts(2), errTooLarge},
+		{created, fragment(puts(3)), puts(3, 4), io.EOF}, // etcd is at 1000
+		{created, puts(5, 1000), io.EOF},
+		{created, puts(1001)},
+	}}
+	r := play(t, s)
+	if got := revisions(r.ledger.wait(t, 7)); !slices.Equal(got, []int64{2, 3, 3, 4, 5, 1000, 1001}) {
+		t.Fatal(got)
+	}
+	s.began(t, 2, 3, 5, 1001)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if want := []bool{false, true, true, false}; !slices.Equal(s.cut[:4], want) {
+		t.Fatalf("fragments asked for: %v, want %v", s.cut, want)
 	}
 }
 

@@ -231,7 +231,7 @@ func compactedRevision(ctx context.Context, etcd history, r keyhook.Range) (int6
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s, err := etcd.watch(ctx, r, 1)
+	s, err := etcd.watch(ctx, r, 1, false)
 	if err != nil {
 		return 0, err
 	}
