@@ -7,6 +7,7 @@ SHELL := bash
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 30s
 RUN      ?= .
+BENCH    ?= Throughput|Latency
 
 .PHONY: help
 help: ## print this list
@@ -54,5 +55,5 @@ fuzz: ## every fuzz target for FUZZTIME (30s) each
 	done
 
 .PHONY: bench
-bench: ## throughput, latency and memory against a bare client loop in the same run
-	go run ./test/bench $(BENCHFLAGS)
+bench: ## throughput, latency and memory against bare loops in the same run (BENCH=Inside BENCHFLAGS='-cpuprofile cpu.prof' profiles the drain)
+	go test ./test/bench -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 1h -v $(BENCHFLAGS)
