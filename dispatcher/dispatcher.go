@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"keyhook"
@@ -34,12 +35,15 @@ type Dispatcher struct {
 	endWork context.CancelFunc
 	retired sync.WaitGroup // pools that are being closed
 
+	wanting atomic.Int32 // calls of Admit that wait
+
 	mu       sync.Mutex // held while the machine decides, never while anything waits
 	m        *machine
 	pools    map[string]*pool
 	ranges   []checkpoint.RangeState
 	identity checkpoint.Identity
 	commit   commitState
+	pace     pace
 	waiters  []waiter
 	toLoad   []load // accepted by the machine, not yet by the loader
 }
@@ -95,6 +99,8 @@ func (d *Dispatcher) Admit(ctx context.Context, b *Batch) error {
 		return ErrStopped
 	default:
 	}
+	d.wanting.Add(1)
+	defer d.wanting.Add(-1)
 	select {
 	case d.admissions <- b:
 		return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -453,4 +454,52 @@ func TestWhatIsFlushedIsDurable(t *testing.T) {
 	if err := d.stop(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A healthy sink that cannot keep up holds intake back: etcd keeps the history as
+// well as the disk would. But not for ever, or compaction would overtake it.
+func TestASinkWithItsHandsFullHoldsIntakeBackForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{answer: func(context.Context, *keyhook.Delivery) error {
+			pass(10 * time.Millisecond) // 100 a second
+			return nil
+		}}
+		d := start(t, dispatcher.Config{Store: checkpointtest.NewMemory(), Sinks: []dispatcher.Sink{{Name: "s", Deliverer: r, Concurrency: 1}}})
+		var admitted atomic.Int64
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() {
+			for n := 0; ; n += 10 {
+				b := &dispatcher.Batch{}
+				for i := range 10 {
+					id := fmt.Sprint(n + i)
+					b.Deliveries = append(b.Deliveries, &keyhook.Delivery{
+						ID: id, Rule: "r", Send: "s", Sink: "s",
+						Event:   &keyhook.Event{Type: keyhook.Put, Key: []byte(id), Revision: 1, Time: time.Now()},
+						Message: keyhook.Message{Body: make([]byte, 10_000)},
+					})
+				}
+				if d.Admit(ctx, b) != nil {
+					return
+				}
+				admitted.Add(10)
+				pass(time.Millisecond) // 10,000 a second, if it may
+			}
+		}()
+		pass(20 * time.Second)
+		if n := admitted.Load(); n < 2000 || n > 2200 {
+			t.Fatalf("%d admitted in 20 s by a sink that takes 2000", n)
+		}
+		pass(20 * time.Second)
+		if n := admitted.Load(); n < 20_000 {
+			t.Fatalf("%d admitted in 40 s: intake was held back for longer than it may", n)
+		}
+		if st := d.Status(); st.MemoryBytes > 70<<20 {
+			t.Fatalf("%d bytes in memory", st.MemoryBytes)
+		}
+		cancel()
+		if err := d.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

@@ -104,6 +104,7 @@ func (m *machine) evictReady(t moment, s *sink) bool {
 		// The last one stays: a lane in the ring has something to send.
 		if l.queue.Len() > 1 && m.clean(l.queue.Back()) {
 			c := l.queue.PopBack()
+			s.ready--
 			m.cool(t, c, c.due)
 			return true
 		}

@@ -169,7 +169,12 @@ func (d *Dispatcher) step(now time.Time, ending bool) (plan, error) {
 		return p, nil
 	}
 	if going && d.m.uncommitted() < d.cfg.UncommittedBudget {
-		p.admissions = d.admissions
+		hold, again := d.pace.holds(now, d.wanting.Load() > 0, d.m.saturated(now))
+		if hold {
+			p.wait = min(p.wait, again.Sub(now), paceProgress)
+		} else {
+			p.admissions = d.admissions
+		}
 	}
 	if len(d.toLoad) > 0 {
 		p.loads, p.batch = d.loads, d.toLoad

@@ -22,6 +22,7 @@ type sink struct {
 	reason   string
 
 	ring    deque.Deque[*lane] // lanes with ready chains, in turn
+	ready   int                // chains that are ready
 	waiting waitingHeap
 
 	coldRing deque.Deque[*lane] // lanes with cold chains that are due, in turn
@@ -80,6 +81,7 @@ func (s *sink) permit(wall time.Time) (ok bool, wait time.Duration) {
 func (s *sink) makeReady(c *chain, now instant) {
 	c.state, c.due = ready, now
 	c.lane.queue.PushBack(c)
+	s.ready++
 	if c.lane.queue.Len() == 1 {
 		s.ring.PushBack(c.lane)
 	}
@@ -92,6 +94,7 @@ func (s *sink) nextReady() *chain {
 	}
 	l := s.ring.PopFront()
 	c := l.queue.PopFront()
+	s.ready--
 	if l.queue.Len() > 0 {
 		s.ring.PushBack(l)
 	}

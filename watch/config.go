@@ -32,7 +32,7 @@ type Config struct {
 	Observer Observer     // default: nobody
 
 	QueueBytes  int // of what was received and waits to be admitted, for each range; default 32 MiB
-	BatchEvents int // at most, in a batch; default 1000
+	BatchEvents int // at most, in a batch; default 250
 	BatchBytes  int // about; a batch holds at least one event; default 1 MiB
 	PageKeys    int // at most, in a page of a seed; default 10000
 	PageBytes   int // about, of a page of a seed; default 4 MiB
@@ -70,7 +70,7 @@ func (c Config) withDefaults() (Config, error) {
 		field *int
 		value int
 	}{
-		{&c.QueueBytes, 32 << 20}, {&c.BatchEvents, 1000}, {&c.BatchBytes, 1 << 20},
+		{&c.QueueBytes, 32 << 20}, {&c.BatchEvents, 250}, {&c.BatchBytes, 1 << 20},
 		{&c.PageKeys, 10_000}, {&c.PageBytes, 4 << 20},
 	} {
 		if *d.field < 0 {
