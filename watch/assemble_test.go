@@ -212,8 +212,8 @@ func TestABatchMayBeDurableBeforeAdmitReturns(t *testing.T) {
 	early := &pending{overlay: o, changes: entry("1")}
 	early.release()
 	early.add()
-	if _, ok := o.lookup([]byte("k")); ok {
-		t.Fatal("the overlay holds what is durable")
+	if e, ok := o.lookup([]byte("k")); o.size() != 0 || !ok || string(e.Value) != "1" {
+		t.Fatal("what is durable is held back, or forgotten at once")
 	}
 	first, second := &pending{overlay: o, changes: entry("2")}, &pending{overlay: o, changes: entry("3")}
 	first.add()
@@ -223,8 +223,31 @@ func TestABatchMayBeDurableBeforeAdmitReturns(t *testing.T) {
 		t.Fatal("a newer change went with an older one")
 	}
 	second.release()
-	if o.size() != 0 {
-		t.Fatal("the overlay holds what is durable")
+	if e, ok := o.lookup([]byte("k")); o.size() != 0 || !ok || string(e.Value) != "3" {
+		t.Fatal("what is durable is held back, or an older change stands for it")
+	}
+	o.forget(prefix("k"))
+	if _, ok := o.lookup([]byte("k")); ok {
+		t.Fatal("a range that is gone is remembered")
+	}
+}
+
+func TestRecentEntriesAreBounded(t *testing.T) {
+	o := newOverlay()
+	value := make([]byte, 1<<20)
+	for i := range 50 {
+		p := &pending{overlay: o, changes: map[string]*checkpoint.Entry{
+			string(rune('a' + i)): {KeyValue: keyhook.KeyValue{Value: value, Revision: int64(i)}},
+			"often":               {KeyValue: keyhook.KeyValue{Revision: int64(i)}},
+		}}
+		p.add()
+		p.release()
+		if e, ok := o.lookup([]byte("often")); !ok || e.Revision != int64(i) {
+			t.Fatalf("change %d: the overlay holds %+v", i, e)
+		}
+	}
+	if n := len(o.recent.young) + len(o.recent.old); n > recentBytes>>20+2 {
+		t.Fatalf("%d entries are remembered", n)
 	}
 }
 

@@ -31,7 +31,7 @@ type Config struct {
 	Logger   *slog.Logger // default: discards
 	Observer Observer     // default: nobody
 
-	QueueBytes  int // of what was received and waits to be admitted, for each range; default 32 MiB
+	QueueBytes  int // of what was received and waits to be admitted, for each range; default 16 MiB
 	BatchEvents int // at most, in a batch; default 250
 	BatchBytes  int // about; a batch holds at least one event; default 1 MiB
 	PageKeys    int // at most, in a page of a seed; default 10000
@@ -70,7 +70,7 @@ func (c Config) withDefaults() (Config, error) {
 		field *int
 		value int
 	}{
-		{&c.QueueBytes, 32 << 20}, {&c.BatchEvents, 250}, {&c.BatchBytes, 1 << 20},
+		{&c.QueueBytes, 16 << 20}, {&c.BatchEvents, 250}, {&c.BatchBytes, 1 << 20},
 		{&c.PageKeys, 10_000}, {&c.PageBytes, 4 << 20},
 	} {
 		if *d.field < 0 {

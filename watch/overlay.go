@@ -8,10 +8,13 @@ import (
 )
 
 // overlay holds the mirror changes that were admitted but are not durable yet:
-// what the mirror will hold. It is shared by all ranges of a watcher.
+// what the mirror will hold. It also remembers some that have become durable
+// lately, because a key that has changed will change again, and the store is slow
+// to ask. It is shared by all ranges of a watcher.
 type overlay struct {
 	mu      sync.Mutex
 	entries map[string]overlaid
+	recent  recent
 }
 
 type overlaid struct {
@@ -34,8 +37,10 @@ func newOverlay() *overlay { return &overlay{entries: make(map[string]overlaid)}
 func (o *overlay) lookup(key []byte) (*checkpoint.Entry, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	e, ok := o.entries[string(key)]
-	return e.entry, ok
+	if e, ok := o.entries[string(key)]; ok {
+		return e.entry, true
+	}
+	return o.recent.get(key)
 }
 
 func (o *overlay) size() int {
@@ -53,6 +58,7 @@ func (o *overlay) forget(r keyhook.Range) {
 			delete(o.entries, key)
 		}
 	}
+	o.recent = recent{}
 }
 
 // add makes the changes visible, unless the mirror has them already.
@@ -61,6 +67,9 @@ func (p *pending) add() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if p.durable {
+		for key, e := range p.changes {
+			o.recent.put(key, e)
+		}
 		return
 	}
 	p.added = true
@@ -78,9 +87,41 @@ func (p *pending) release() {
 	if !p.added {
 		return
 	}
-	for key := range p.changes {
+	for key, e := range p.changes {
 		if o.entries[key].by == p {
 			delete(o.entries, key)
+			o.recent.put(key, e)
 		}
 	}
 }
+
+// recentBytes bounds what is remembered of durable entries.
+const recentBytes = 8 << 20
+
+// recent remembers entries in two generations: when the young one has grown to
+// half of the bound, the old one is forgotten.
+type recent struct {
+	young, old map[string]*checkpoint.Entry
+	bytes      int // of the young
+}
+
+func (r *recent) put(key string, e *checkpoint.Entry) {
+	size := len(key) + entryOverhead
+	if e != nil {
+		size += len(e.Value)
+	}
+	if r.bytes += size; r.young == nil || r.bytes > recentBytes/2 {
+		r.young, r.old, r.bytes = make(map[string]*checkpoint.Entry), r.young, size
+	}
+	r.young[key] = e
+}
+
+func (r *recent) get(key []byte) (*checkpoint.Entry, bool) {
+	if e, ok := r.young[string(key)]; ok {
+		return e, true
+	}
+	e, ok := r.old[string(key)]
+	return e, ok
+}
+
+const entryOverhead = 150 // of an entry and its place in a map, near enough

@@ -127,6 +127,7 @@ func (r *runner) beginAgain(ctx context.Context) error {
 		return err
 	}
 	r.begun = false
+	r.overlay.forget(r.rng)
 	return r.flush(ctx)
 }
 

@@ -39,6 +39,7 @@ Where etcd cannot be reached, or refuses, it stays up and tries on;
 				return err
 			}
 			logWarnings(log, plan.Warnings)
+			tuneRuntime()
 			return app.Run(cmd.Context(), app.Options{
 				Plan: plan, Logger: log, Version: thisBuild().Version, Reload: p.Reload,
 			})
