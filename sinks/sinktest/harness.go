@@ -13,6 +13,9 @@ import (
 type Harness struct {
 	// Open starts a receiver and a sink that delivers to it.
 	Open func(t *testing.T, opts Options) *Rig
+	// OneConnection says that all deliveries share a connection, so that a break
+	// of it is one for each of them that has no answer yet.
+	OneConnection bool
 	// Cannot lists answers that the protocol has no words for. Only Reject,
 	// Throttle and Hold may be missing.
 	Cannot []Verb

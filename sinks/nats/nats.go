@@ -1,0 +1,218 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"keyhook"
+	"keyhook/sinks"
+)
+
+// Sink publishes deliveries to subjects.
+type Sink struct {
+	cfg     Config
+	servers []target
+	redact  *redactor
+	slots   chan struct{} // one for each message that waits for an acknowledgement
+
+	mu       sync.Mutex
+	link     *link    // the last one
+	dialing  *dialing // if under way
+	cancel   context.CancelFunc
+	failed   error // of the last attempt to connect
+	failedAt time.Time
+	dials    sync.WaitGroup
+}
+
+var _ sinks.Sink = (*Sink)(nil)
+
+// New returns a sink for c, or every mistake in c: joined errors of type
+// [*FieldError]. It makes no connection.
+func New(c Config) (*Sink, error) {
+	servers, err := c.check()
+	if err != nil {
+		return nil, err
+	}
+	s := &Sink{cfg: c, redact: newRedactor(c), slots: make(chan struct{}, c.MaxPending)}
+	for _, u := range servers {
+		s.servers = append(s.servers, target{url: u})
+	}
+	return s, nil
+}
+
+// Check connects, if there is no connection, and returns what stands in the way
+// of deliveries: no server, denied access, a stream that does not exist.
+func (s *Sink) Check(ctx context.Context) error {
+	_, err := s.connected(ctx)
+	return err
+}
+
+// Close ends the connection.
+func (s *Sink) Close() error {
+	s.mu.Lock()
+	if s.cancel != nil {
+		s.cancel()
+	}
+	s.mu.Unlock()
+	s.dials.Wait()
+	if s.link != nil {
+		s.link.close()
+	}
+	return nil
+}
+
+// Deliver publishes ds in their order, and then waits for all that is to be
+// waited for.
+func (s *Sink) Deliver(parent context.Context, ds []*keyhook.Delivery) []error {
+	errs := make([]error, len(ds))
+	msgs := make([]*natsgo.Msg, len(ds)) // nil where there is nothing to send
+	if parent.Err() != nil {
+		return fill(errs, s.cut(parent, "was sent"))
+	}
+	something := false
+	for i, d := range ds {
+		m, err := s.message(d)
+		if err != nil {
+			errs[i] = rejected("%s", s.redact.clean(err.Error()))
+			continue
+		}
+		msgs[i], something = m, true
+	}
+	if !something {
+		return errs
+	}
+	ctx, cancel := context.WithTimeout(parent, s.cfg.Timeout)
+	defer cancel()
+	l, err := s.connected(ctx)
+	switch {
+	case err == nil:
+		s.publish(parent, ctx, l, msgs, errs)
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		fill(errs, s.cut(parent, "was sent"))
+	default:
+		fill(errs, err)
+	}
+	return errs
+}
+
+// fill gives err to all that have none.
+func fill(errs []error, err error) []error {
+	for i := range errs {
+		if errs[i] == nil {
+			errs[i] = err
+		}
+	}
+	return errs
+}
+
+// cut is the error of what its context ended before it happened.
+func (s *Sink) cut(parent context.Context, before string) error {
+	if parent.Err() != nil {
+		return &sinks.Error{Kind: sinks.Interrupted, Err: errors.New("stopped before the message " + before)}
+	}
+	return retry("%v were not enough: no message %s", s.cfg.Timeout, before)
+}
+
+// publish sends msgs over l and fills in what became of each.
+func (s *Sink) publish(parent, ctx context.Context, l *link, msgs []*natsgo.Msg, errs []error) {
+	answers := make(chan answer, len(msgs))
+	tokens := make([]string, 0, len(msgs))
+	written := l.guard(ctx)
+	for i, m := range msgs {
+		if m == nil {
+			continue
+		}
+		if err := s.slot(ctx, l); err != nil {
+			errs[i] = err
+			if ctx.Err() != nil {
+				errs[i] = s.cut(parent, "was sent")
+			}
+			continue
+		}
+		token := l.expect(question{subject: m.Subject, index: i, judge: s.judge(m.Subject), answers: answers, slots: s.slots})
+		tokens = append(tokens, token)
+		if l.inbox != "" {
+			m.Reply = l.inbox + token
+		}
+		if err := l.conn.PublishMsg(m); err != nil {
+			l.settle(token, s.unpublished(l, m, err))
+		}
+	}
+	if l.inbox == "" {
+		s.flush(ctx, l, tokens)
+	}
+	written()
+
+	ended := ctx.Done()
+	for range tokens {
+		select {
+		case a := <-answers:
+			errs[a.index] = a.err
+			continue
+		case <-ended:
+		}
+		ended = nil
+		for _, token := range tokens {
+			l.settle(token, s.cut(parent, "was acknowledged"))
+		}
+		a := <-answers
+		errs[a.index] = a.err
+	}
+	for i, err := range errs {
+		// The connection was broken because the context had ended.
+		if msgs[i] != nil && parent.Err() != nil && err != nil && err == l.cause() { //nolint:errorlint // the very same error
+			errs[i] = s.cut(parent, "was acknowledged")
+		}
+	}
+}
+
+// slot waits until one more message may wait for its acknowledgement.
+func (s *Sink) slot(ctx context.Context, l *link) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-l.gone:
+		return l.cause()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// judge returns what is to be thought of answers to a message.
+func (s *Sink) judge(subject string) func(*natsgo.Msg) verdict {
+	if s.cfg.JetStream {
+		return s.stored(subject)
+	}
+	return s.replied(subject)
+}
+
+// flush settles what the server has read: it answers a ping behind it, and has
+// told before that what it does not allow.
+func (s *Sink) flush(ctx context.Context, l *link, tokens []string) {
+	if len(tokens) == 0 || l.conn.FlushWithContext(ctx) != nil || l.caughtUp(ctx) != nil {
+		return // the end of the connection or of the context settles them
+	}
+	for _, token := range tokens {
+		l.settle(token, nil)
+	}
+}
+
+// unpublished is the error of a message that the client library did not take.
+func (s *Sink) unpublished(l *link, m *natsgo.Msg, err error) error {
+	switch {
+	case errors.Is(err, natsgo.ErrMaxPayload):
+		return rejected("the message is too large: a body of %d bytes and its headers, where the server takes %d (max_payload)", len(m.Data), l.conn.MaxPayload())
+	case errors.Is(err, natsgo.ErrBadSubject), errors.Is(err, natsgo.ErrBadHeaderMsg):
+		return rejected("%s", s.redact.clean(err.Error()))
+	case errors.Is(err, natsgo.ErrConnectionClosed):
+		return retry("the connection was lost before the message was sent")
+	}
+	return retry("the message was not sent: %s", s.redact.clean(err.Error()))
+}

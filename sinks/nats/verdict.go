@@ -1,0 +1,123 @@
+package nats
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"keyhook/sinks"
+)
+
+// verdict is what a reply means. One that is not final leaves the question open.
+type verdict struct {
+	err   error
+	final bool
+}
+
+// Errors of JetStream that mean something to us; the numbers are part of its
+// protocol.
+const (
+	codeNoStream       = 10059
+	codeNotEnabled     = 10076
+	codeNotForAccount  = 10039
+	codeOtherStream    = 10060
+	codeMessageTooBig  = 10054
+	codeHeadersTooBig  = 10097
+	codeTTLInvalid     = 10165
+	codeScheduleBad    = 10189
+	codeScheduleTarget = 10190
+	codeScheduleTTL    = 10191
+)
+
+// acknowledgement is what a stream answers to a message, and the JetStream API
+// to a request.
+type acknowledgement struct {
+	Stream string    `json:"stream"`
+	Error  *apiError `json:"error"`
+}
+
+type apiError struct {
+	Code        int    `json:"code"`
+	ErrCode     int    `json:"err_code"`
+	Description string `json:"description"`
+}
+
+// nobody reports whether the server says that nobody listens.
+func nobody(m *natsgo.Msg) bool {
+	return len(m.Data) == 0 && m.Header.Get("Status") == "503"
+}
+
+// stored judges the answer to a message for a stream. What is no answer of
+// JetStream comes from an application that listens on the same subject, and
+// says nothing about the stream.
+func (s *Sink) stored(subject string) func(*natsgo.Msg) verdict {
+	return func(m *natsgo.Msg) verdict {
+		if nobody(m) {
+			return verdict{s.noStream(subject), true}
+		}
+		var ack acknowledgement
+		switch err := json.Unmarshal(m.Data, &ack); {
+		case err != nil:
+			return verdict{}
+		case ack.Error != nil:
+			return verdict{s.refused(subject, ack.Error), true}
+		case ack.Stream == "", s.cfg.Stream != "" && ack.Stream != s.cfg.Stream:
+			return verdict{}
+		}
+		return verdict{nil, true}
+	}
+}
+
+func (s *Sink) noStream(subject string) error {
+	if s.cfg.Stream != "" {
+		return retry("no stream takes the subject %q: does the stream %q list it? (nats stream info %s)", subject, s.cfg.Stream, s.cfg.Stream)
+	}
+	return retry("no stream takes the subject %q: add it to one, or leave jetstream out to send without storing", subject)
+}
+
+// refused is what JetStream has against a message.
+func (s *Sink) refused(subject string, e *apiError) error {
+	failure := &sinks.Error{Status: e.Code}
+	text := s.redact.clean(e.Description)
+	switch e.ErrCode {
+	case codeMessageTooBig, codeHeadersTooBig, codeTTLInvalid, codeScheduleBad, codeScheduleTarget, codeScheduleTTL:
+		failure.Kind = sinks.Rejected
+	case codeOtherStream:
+		text = "the subject " + quote(subject) + " belongs to another stream than " + quote(s.cfg.Stream)
+	default:
+		if e.Code == 429 { //nolint:usestdlibvars // JetStream borrows the numbers of HTTP
+			failure.Kind = sinks.Throttled
+		}
+	}
+	failure.Err = errors.New("JetStream: " + text)
+	return failure
+}
+
+func quote(s string) string { return `"` + s + `"` }
+
+// replied judges the answer of an application. Errors are told as NATS services
+// tell them.
+func (s *Sink) replied(subject string) func(*natsgo.Msg) verdict {
+	return func(m *natsgo.Msg) verdict {
+		if nobody(m) {
+			return verdict{retry("nobody listens on the subject %q", subject), true}
+		}
+		code, text := header(m, "Nats-Service-Error-Code"), header(m, "Nats-Service-Error")
+		if code == "" && text == "" {
+			return verdict{nil, true}
+		}
+		return verdict{retry("the reply is an error: %s", s.redact.clean(strings.TrimSpace(code+" "+text))), true}
+	}
+}
+
+// header returns a header, whose name is the same in upper and lower case.
+func header(m *natsgo.Msg, name string) string {
+	for n, values := range m.Header {
+		if strings.EqualFold(n, name) && len(values) > 0 {
+			return values[0]
+		}
+	}
+	return ""
+}
