@@ -281,17 +281,23 @@ func TestRefusedForGood(t *testing.T) {
 		_, err := client.Put(b.ctx, "/k/a", fmt.Sprint(i))
 		b.must(err)
 	}
-	b.must(lab.Poll(b.ctx, func() (bool, error) {
-		if n := k.Metric("keyhook_dead_letters"); n < 5 {
-			return false, fmt.Errorf("%v dead letters", n)
-		}
-		return true, nil
-	}))
+	dead := func() {
+		t.Helper()
+		b.must(lab.Poll(b.ctx, func() (bool, error) {
+			if n := k.Metric("keyhook_dead_letters"); n != 5 {
+				return false, fmt.Errorf("%v dead letters", n)
+			}
+			return true, nil
+		}))
+	}
+	dead()
 	k.Kill()
 	k.Start()
 	k.AwaitReady()
-	if n := k.Metric("keyhook_dead_letters"); n != 5 {
-		t.Errorf("%v dead letters after a kill", n)
-	}
+	dead() // those since the last commit are refused once more
 	b.owes(k, 0)
+	b.stopped(k)
+	if n := len(hook.Attempts()); n > 2*5 {
+		t.Errorf("%d attempts at 5 changes, and one kill", n)
+	}
 }
