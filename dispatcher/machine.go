@@ -77,7 +77,7 @@ func newMachine(cfg *Config) *machine {
 func (m *machine) sink(name string) *sink {
 	s := m.sinks[name]
 	if s == nil {
-		s = &sink{name: name, total: &m.total, loadSize: int64(m.loadBytes())}
+		s = &sink{name: name, total: &m.total, loadSize: int64(m.maxLoad())}
 		s.cfg.Name = name
 		s.cfg.setDefaults()
 		m.sinks[name] = s
@@ -235,7 +235,7 @@ func (m *machine) result(t moment, it *item, err error) keyhook.Outcome {
 	s.inFlight--
 	c := it.lane.chains[it.chain]
 	if err == nil {
-		s.lastDeliveredAt = t.wall
+		s.lastDeliveredAt, s.failures = t.wall, 0
 		c.pop()
 		m.settle(t, it, keyhook.Delivered, "", "")
 		m.advance(t, c)
@@ -267,6 +267,7 @@ func (m *machine) result(t moment, it *item, err error) keyhook.Outcome {
 func (m *machine) retry(t moment, c *chain, it *item, err error) keyhook.Outcome {
 	s := it.lane.sink
 	r := s.cfg.Retry
+	s.failures++
 	it.retry.Attempts++
 	it.retry.Error = err.Error()
 	byAttempts, byAge := r.exhausted(it.retry.Attempts, time.Duration(t.now-it.admitted))

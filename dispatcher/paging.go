@@ -29,8 +29,16 @@ type load struct {
 	maxBytes int
 }
 
-// loadBytes is how much of one chain is read from disk at once.
-func (m *machine) loadBytes() int { return int(min(maxLoadBytes, m.budget/16)) }
+func (m *machine) maxLoad() int { return int(min(maxLoadBytes, m.budget/16)) }
+
+// loadBytes is how much of one chain of s is read from disk at once: the head
+// alone (Read returns one at least) while the sink takes nothing anyway.
+func (m *machine) loadBytes(s *sink) int {
+	if s.failures >= failingAttempts {
+		return 1
+	}
+	return m.maxLoad()
+}
 
 // share is what each sink may hold when memory is short.
 func (m *machine) share() int64 {
@@ -163,7 +171,7 @@ func (m *machine) nextLoads(t moment) []load {
 			tries = max(tries, s.coldRing.Len()+1)
 			l.chains[cc.id] = &chain{id: cc.id, lane: l, state: loading, cold: cc.count, coldFrom: cc.from, coldLast: cc.last, due: cc.due}
 			s.loads++
-			loads = append(loads, load{l, cc.id, cc.from, m.durable, m.loadBytes()})
+			loads = append(loads, load{l, cc.id, cc.from, m.durable, m.loadBytes(s)})
 		}
 	}
 	return loads
@@ -219,7 +227,7 @@ func (m *machine) loaded(t moment, r load, ds []*keyhook.Delivery) ([]load, erro
 		// The newest change may still be on disk; what is sent must be it.
 		if c.cold > 0 && c.coldFrom < m.durable {
 			s.loads++
-			return []load{{l, c.id, c.coldFrom, m.durable, m.loadBytes()}}, nil
+			return []load{{l, c.id, c.coldFrom, m.durable, m.loadBytes(s)}}, nil
 		}
 	}
 	m.afterLoad(t, c)

@@ -18,6 +18,7 @@ type sink struct {
 	limiter    *rate.Limiter
 
 	inFlight int
+	failures int // retries in a row, over all chains
 	held     bool
 	reason   string
 
