@@ -104,6 +104,22 @@ func (s *Server) Clients(prefix string) int {
 	return n
 }
 
+// Connections returns how many connections clients have ever made.
+func (s *Server) Connections() uint64 {
+	s.t.Helper()
+	vars, err := s.running.Varz(nil)
+	if err != nil {
+		s.t.Fatalf("ask nats-server: %v", err)
+	}
+	return vars.TotalConnections
+}
+
+// ClusterAddress returns where other servers of the cluster connect to.
+func (s *Server) ClusterAddress() string { return s.running.ClusterAddr().String() }
+
+// Routes returns how many connections to other servers of the cluster there are.
+func (s *Server) Routes() int { return s.running.NumRoutes() }
+
 // Client returns a connection that ends with the test, or with Stop.
 func (s *Server) Client(opts ...natsgo.Option) *natsgo.Conn {
 	s.t.Helper()

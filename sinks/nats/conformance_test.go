@@ -163,4 +163,3 @@ func (r *receiver) Close() {
 		r.server.Stop()
 	})
 }
-

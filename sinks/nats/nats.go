@@ -138,7 +138,7 @@ func (s *Sink) publish(parent, ctx context.Context, l *link, msgs []*natsgo.Msg,
 		if l.inbox != "" {
 			m.Reply = l.inbox + token
 		}
-		if err := l.conn.PublishMsg(m); err != nil {
+		if err := l.conn.PublishMsg(m); err != nil && ctx.Err() == nil {
 			l.settle(token, s.unpublished(l, m, err))
 		}
 	}

@@ -1,0 +1,8 @@
+package nats
+
+// Dialing reports whether an attempt to connect is under way.
+func Dialing(s *Sink) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dialing != nil
+}
