@@ -65,7 +65,9 @@ type Event struct {
 	Last *KeyValue
 }
 
-// Created reports whether the change brought the key into being.
+// Created reports whether the key held nothing before, as far as is known: also
+// true of the synthetic change of a key that was listed. It is exactly when Prev
+// of a Put is absent, so that a condition may guard the one by the other.
 func (e *Event) Created() bool { return e.Type == Put && e.Prev == nil }
 
 // Size returns the bytes that e holds in memory, near enough for a budget.

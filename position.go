@@ -78,10 +78,12 @@ func Single(key []byte) Range {
 }
 
 // String returns r as people write it: a prefix as it stands, a single key with
-// a leading "=", anything else as "[start, end)"; bytes that do not print are
+// a leading "=", all keys as "(all keys)", anything else as "[start, end)"; bytes that do not print are
 // quoted.
 func (r Range) String() string {
 	switch {
+	case len(r.Start) == 0 && len(r.End) == 0:
+		return "(all keys)"
 	case r.Equal(Prefix(r.Start)):
 		return printable(r.Start)
 	case r.Equal(Single(r.Start)):

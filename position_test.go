@@ -26,7 +26,7 @@ func TestRanges(t *testing.T) {
 	}{
 		{"a prefix", keyhook.Prefix([]byte("/a/")), []string{"/a/", "/a/b", "/a/\xff\xff"}, []string{"/a", "/a0", "/b"}, "/a/"},
 		{"a prefix that ends in the highest byte", keyhook.Prefix([]byte("a\xff")), []string{"a\xff", "a\xffz"}, []string{"a", "b"}, `a\xff`},
-		{"every key", keyhook.Prefix(nil), []string{"", "\x00", "\xff\xff"}, nil, ""},
+		{"every key", keyhook.Prefix(nil), []string{"", "\x00", "\xff\xff"}, nil, "(all keys)"},
 		{"one key", keyhook.Single([]byte("/a")), []string{"/a"}, []string{"/a\x00", "/", "/b"}, "=/a"},
 		{"any interval", keyhook.Range{Start: []byte("a"), End: []byte("c")}, []string{"a", "b"}, []string{"c"}, "[a, c)"},
 	} {

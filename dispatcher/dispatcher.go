@@ -66,6 +66,11 @@ func Open(ctx context.Context, cfg Config) (*Dispatcher, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, s := range m.order {
+		if !s.configured && s.owed > 0 {
+			cfg.Logger.Warn("no rule file defines a sink that is still owed something: it stays owed until one does", "sink", s.name, "owed", s.owed)
+		}
+	}
 	d := &Dispatcher{
 		cfg: cfg, log: cfg.Logger, loaded: loaded, m: m,
 		admissions: make(chan *Batch),

@@ -95,17 +95,60 @@ func (m *machine) dropUnusedLanes() {
 		if l.cold.len() > 0 {
 			continue
 		}
-		delete(m.numbers, number)
-		delete(m.lanes, l.name)
-		m.pend.dropped = append(m.pend.dropped, number)
+		m.dropLane(number, l)
 	}
 	slices.Sort(m.pend.dropped)
-	for name, s := range m.sinks {
+	for _, s := range m.sinks {
 		if s.owed == 0 && !s.configured && s.deadLetters == 0 {
-			delete(m.sinks, name)
-			m.order = slices.DeleteFunc(m.order, func(o *sink) bool { return o == s })
+			m.forgetSink(s)
 		}
 	}
+}
+
+// drained reports whether s owes nothing, and that is durable.
+func (m *machine) drained(s *sink) bool {
+	switch {
+	case s.owed > 0 || s.inFlight > 0:
+		s.drained = 0
+		return false
+	case s.drained == 0:
+		s.drained = m.sequence
+		if !m.pend.empty() {
+			s.drained++
+		}
+	}
+	return m.durableSequence >= s.drained
+}
+
+// dropSink forgets a sink that owes nothing, with its lanes. It stays known as
+// long as it has dead letters.
+func (m *machine) dropSink(s *sink) {
+	for number, l := range m.numbers {
+		if l.sink == s {
+			m.dropLane(number, l)
+		}
+	}
+	slices.Sort(m.pend.dropped)
+	s.configured = false
+	if s.deadLetters == 0 {
+		m.forgetSink(s)
+	}
+}
+
+func (m *machine) dropLane(number uint32, l *lane) {
+	delete(m.numbers, number)
+	delete(m.lanes, l.name)
+	// A lane that no commit has named yet is simply not named.
+	if i := slices.IndexFunc(m.pend.lanes, func(n checkpoint.Lane) bool { return n.Number == number }); i >= 0 {
+		m.pend.lanes = slices.Delete(m.pend.lanes, i, i+1)
+		return
+	}
+	m.pend.dropped = append(m.pend.dropped, number)
+}
+
+func (m *machine) forgetSink(s *sink) {
+	delete(m.sinks, s.name)
+	m.order = slices.DeleteFunc(m.order, func(o *sink) bool { return o == s })
 }
 
 // status describes the sinks.

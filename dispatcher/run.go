@@ -206,11 +206,11 @@ func (d *Dispatcher) takeResults(r result) {
 	defer d.mu.Unlock()
 	t := d.moment(time.Now())
 	for range cap(d.results) {
-		s := r.item.lane.sink
+		s, attempt := r.item.lane.sink, r.item.retry.Attempts+1
 		outcome := d.m.result(t, r.item, r.err)
 		d.cfg.Observer.Attempt(s.name, outcome, r.took)
 		d.noteHealth(t.wall, s, outcome, r.err)
-		d.logAttempt(r, outcome)
+		d.logAttempt(r, attempt, outcome)
 		select {
 		case r = <-d.results:
 		default:
@@ -219,14 +219,14 @@ func (d *Dispatcher) takeResults(r result) {
 	}
 }
 
-func (d *Dispatcher) logAttempt(r result, outcome keyhook.Outcome) {
+func (d *Dispatcher) logAttempt(r result, attempt int, outcome keyhook.Outcome) {
 	if !d.log.Enabled(d.work, slog.LevelDebug) {
 		return
 	}
 	it := r.item
 	attrs := []any{
 		"id", it.d.ID, "rule", it.d.Rule, "sink", it.d.Sink, "key", string(it.d.Event.Key),
-		"outcome", string(outcome), "attempts", it.retry.Attempts, "took", r.took,
+		"outcome", string(outcome), "attempt", attempt, "took", r.took.String(),
 	}
 	if r.err != nil {
 		attrs = append(attrs, "error", r.err)

@@ -19,8 +19,11 @@ type sink struct {
 
 	inFlight int
 	failures int // retries in a row, over all chains
-	held     bool
-	reason   string
+	// drained is the commit after which a sink that is gone from the rule files
+	// may be forgotten; 0 while it is owed something.
+	drained uint64
+	held    bool
+	reason  string
 
 	ring    deque.Deque[*lane] // lanes with ready chains, in turn
 	ready   int                // chains that are ready
@@ -47,7 +50,7 @@ func (s *sink) configure(cfg Sink) {
 		s.held, s.reason = false, ""
 	}
 	s.cfg = cfg
-	s.configured, s.defined = true, true
+	s.configured, s.defined, s.drained = true, true, 0
 	if cfg.Rate <= 0 {
 		s.limiter = nil
 		return

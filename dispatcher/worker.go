@@ -18,17 +18,16 @@ type pool struct {
 	jobs      chan *item
 	workers   sync.WaitGroup
 
-	failures int       // in a row
-	since    time.Time // the first of them
-	failing  bool      // and the log says so
+	failing bool // as far as the log says
 }
 
-// A sink fails, for the log, when nothing has succeeded for so many attempts and
-// so long: one that refuses some keys and takes others does not.
-const (
-	failingAttempts = 10
-	failingTime     = 3 * time.Second
-)
+// failingTime is how long nothing must have succeeded for a sink to fail, for the
+// log: one that refuses some keys and takes others does not.
+const failingTime = 3 * time.Second
+
+// failingAttempts is how many failures in a row make a sink one from which
+// little is expected.
+const failingAttempts = 10
 
 // result is how an attempt ended.
 type result struct {
@@ -107,12 +106,15 @@ func (d *Dispatcher) setSink(cfg Sink) {
 // any more. mu is held.
 func (d *Dispatcher) dropSinks() {
 	for _, s := range d.m.order {
-		if p := d.pools[s.name]; p != nil && !s.defined && s.owed == 0 && s.inFlight == 0 {
-			d.log.Info("a sink that was removed has delivered all that it owed", "sink", s.name)
-			s.configured = false
-			delete(d.pools, s.name)
-			d.retire(p)
+		p := d.pools[s.name]
+		if p == nil || s.defined || !d.m.drained(s) {
+			continue
 		}
+		d.log.Info("a sink that was removed has delivered all that it owed", "sink", s.name)
+		delete(d.pools, s.name)
+		d.retire(p)
+		d.m.dropSink(s)
+		return // the others in the next step: the list has changed
 	}
 }
 
@@ -127,14 +129,11 @@ func (d *Dispatcher) noteHealth(now time.Time, s *sink, outcome keyhook.Outcome,
 		if p.failing {
 			d.log.Info("the sink delivers again", "sink", s.name, "owed", s.owed)
 		}
-		p.failures, p.failing = 0, false
+		p.failing = false
 	case keyhook.Held:
 		d.log.Error("the sink wants nothing any more: it is held, its deliveries stay owed", "sink", s.name, "owed", s.owed, "error", err)
 	case keyhook.Retried:
-		if p.failures++; p.failures == 1 {
-			p.since = now
-		}
-		if !p.failing && p.failures >= failingAttempts && now.Sub(p.since) >= failingTime {
+		if !p.failing && now.Sub(s.lastDeliveredAt) >= failingTime {
 			p.failing = true
 			d.log.Warn("the sink fails; its deliveries are retried", "sink", s.name, "owed", s.owed, "error", err)
 		}
