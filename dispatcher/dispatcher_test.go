@@ -331,7 +331,8 @@ func TestASinkThatIsRemovedDeliversWhatItOwesThenCloses(t *testing.T) {
 				return errors.New("503")
 			}
 		}}
-		d := start(t, dispatcher.Config{Store: checkpointtest.NewMemory(), Sinks: []dispatcher.Sink{{Name: "s", Deliverer: old}}})
+		store := checkpointtest.NewMemory()
+		d := start(t, dispatcher.Config{Store: store, Sinks: []dispatcher.Sink{{Name: "s", Deliverer: old}}})
 		admit(t, d, "a1", "a2")
 		synctest.Wait()
 		d.SetSinks(nil)
@@ -345,6 +346,20 @@ func TestASinkThatIsRemovedDeliversWhatItOwesThenCloses(t *testing.T) {
 		if !old.closed {
 			t.Fatal("not closed after the last delivery")
 		}
+		if st := d.Status(); len(st.Sinks) != 0 {
+			t.Fatalf("still known: %+v", st.Sinks)
+		}
+		st, err := store.Load(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(st.Lanes) != 0 {
+			t.Fatalf("lanes are left: %v", st.Lanes)
+		}
+		d.SetSinks([]dispatcher.Sink{{Name: "s", Deliverer: old}})
+		admit(t, d, "b1")
+		synctest.Wait()
+		equal(t, "after it is back", old.delivered(), []string{"a1", "a2", "b1"})
 		if err := d.stop(); err != nil {
 			t.Fatal(err)
 		}
