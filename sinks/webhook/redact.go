@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"html"
@@ -20,10 +22,11 @@ const (
 	maxText = 300
 )
 
-// redactor removes the secrets of a configuration from texts of others.
+// redactor removes the secrets of a configuration from texts of others, in upper
+// or lower case, and in the forms in which protocols and logs write them.
 type redactor struct {
-	replacer *strings.Replacer
-	longest  int
+	forms   [256][]string // in lower case, by their first byte; the longest first
+	longest int
 }
 
 func newRedactor(c Config, u *url.URL) *redactor {
@@ -38,6 +41,12 @@ func newRedactor(c Config, u *url.URL) *redactor {
 		for _, part := range strings.FieldsFunc(h.Value, func(r rune) bool { return strings.ContainsRune(" ;,=", r) }) {
 			if len(part) >= 8 {
 				secrets = append(secrets, part)
+			}
+		}
+		if scheme, basic, _ := strings.Cut(h.Value, " "); strings.EqualFold(scheme, "Basic") {
+			if pair, err := base64.StdEncoding.DecodeString(basic); err == nil {
+				_, password, _ := strings.Cut(string(pair), ":")
+				secrets = append(secrets, string(pair), password)
 			}
 		}
 	}
@@ -70,34 +79,84 @@ func newRedactor(c Config, u *url.URL) *redactor {
 		secrets = append(secrets, values...)
 	}
 
-	var forms []string
+	r := &redactor{}
 	for _, s := range secrets {
 		if len(s) < shortest {
 			continue
 		}
-		quoted := fmt.Sprintf("%q", s)
-		escaped, _ := json.Marshal(s) // a string always marshals
-		forms = append(forms, s, quoted[1:len(quoted)-1], string(escaped[1:len(escaped)-1]),
-			url.QueryEscape(s), url.PathEscape(s), html.EscapeString(s))
-	}
-	// The longest first: what holds another secret goes as a whole.
-	slices.SortFunc(forms, func(a, b string) int {
-		if d := len(b) - len(a); d != 0 {
-			return d
+		for _, form := range formsOf(s) {
+			r.longest = max(r.longest, len(form))
+			r.forms[form[0]] = append(r.forms[form[0]], form)
 		}
-		return strings.Compare(a, b)
-	})
-	forms = slices.Compact(forms)
-	r := &redactor{}
-	if len(forms) > 0 {
-		r.longest = len(forms[0])
 	}
-	pairs := make([]string, 0, 2*len(forms))
-	for _, f := range forms {
-		pairs = append(pairs, f, redacted)
+	for i, forms := range r.forms {
+		// The longest first: what holds another secret goes as a whole.
+		slices.SortFunc(forms, func(a, b string) int {
+			return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b))
+		})
+		r.forms[i] = slices.Compact(forms)
 	}
-	r.replacer = strings.NewReplacer(pairs...)
 	return r
+}
+
+// formsOf returns the ways in which a text may write s, in lower case.
+func formsOf(s string) []string {
+	quoted := fmt.Sprintf("%q", s)
+	escaped, _ := json.Marshal(s) // a string always marshals
+	forms := []string{
+		s, quoted[1 : len(quoted)-1], string(escaped[1 : len(escaped)-1]),
+		url.QueryEscape(s), url.PathEscape(s), html.EscapeString(s),
+	}
+	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+		forms = append(forms, encoding.EncodeToString([]byte(s)))
+		// Amid other data it looks different: what is left are the characters that
+		// do not depend on its neighbours.
+		for before := range 3 {
+			whole := encoding.EncodeToString(append(make([]byte, before), s...))
+			first, end := (8*before+5)/6, 8*(before+len(s))/6
+			if end-first >= 8 {
+				forms = append(forms, whole[first:end])
+			}
+		}
+	}
+	for i := range forms {
+		forms[i] = lower(forms[i])
+	}
+	return forms
+}
+
+// lower is strings.ToLower for ASCII: it keeps every byte in its place.
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// replace returns text with every secret blotted out.
+func (r *redactor) replace(text string) string {
+	var b strings.Builder
+	folded, kept := lower(text), 0
+	for i := 0; i < len(folded); {
+		rest := folded[i:]
+		at := slices.IndexFunc(r.forms[rest[0]], func(form string) bool { return strings.HasPrefix(rest, form) })
+		if at < 0 {
+			i++
+			continue
+		}
+		b.WriteString(text[kept:i])
+		b.WriteString(redacted)
+		i += len(r.forms[rest[0]][at])
+		kept = i
+	}
+	if kept == 0 {
+		return text
+	}
+	b.WriteString(text[kept:])
+	return b.String()
 }
 
 // clean returns text without secrets, on one line, shortened. Cut says that
@@ -107,7 +166,7 @@ func (r *redactor) clean(text string, cut bool) string {
 		// The end may be the beginning of a secret.
 		text = text[:max(0, len(text)-r.longest)]
 	}
-	text = r.replacer.Replace(text)
+	text = r.replace(text)
 	var b strings.Builder
 	space := false
 	for _, c := range text {

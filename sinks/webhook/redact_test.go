@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"html"
 	"net/url"
@@ -17,6 +18,7 @@ var secretive = Config{
 	Headers: []keyhook.Header{
 		{Name: "Authorization", Value: "Bearer abcdefgh.ijkl"}, {Name: "X-Key", Value: "abcdefgh"},
 		{Name: "Cookie", Value: `sid="qu<te>d"; theme=dark`}, {Name: "Content-Type", Value: "application/json"},
+		{Name: "Proxy-Authorization", Value: "Basic am86dG9wcytjcmV0L3dvcmQ="},
 	},
 	Sign: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
 }
@@ -63,6 +65,34 @@ func TestSecretsAreRedacted(t *testing.T) {
 		for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret), html.EscapeString(secret), string(marshaled)} {
 			if got := r.clean("it is "+form+" indeed", false); strings.Contains(got, strings.Trim(form, `"`)) {
 				t.Errorf("%q shows %q", got, form)
+			}
+		}
+	}
+}
+
+// A receiver that quotes what it was sent may fold the case of it, as header
+// names are, or encode it: whole, or with what stood around it.
+func TestSecretsAreRedactedInOtherClothes(t *testing.T) {
+	r := testRedactor(t)
+	for _, secret := range []string{"T0AB12CD3", "abcdefgh.ijkl", "token-in-user", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "tops+cret/word"} {
+		for name, form := range map[string]string{
+			"lower case": strings.ToLower(secret), "upper case": strings.ToUpper(secret),
+			"escaped, in lower case": strings.ToLower(url.QueryEscape(secret)),
+		} {
+			if got := r.clean("no "+form+" here", false); got != "no [redacted] here" {
+				t.Errorf("%s of %s: %q", name, secret, got)
+			}
+		}
+		for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding} {
+			if got := r.clean(encoding.EncodeToString([]byte(secret)), false); !strings.HasPrefix(got, redacted) || len(got) > len(redacted)+1 {
+				t.Errorf("base64 of %s: %q", secret, got)
+			}
+			for _, around := range []string{"", "x", "xy", "xyz"} {
+				whole := encoding.EncodeToString([]byte(around + secret + "\x00\xff" + around))
+				got := r.clean(whole, false)
+				if !strings.Contains(got, redacted) || len(got) > len(whole)-len(secret)+len(redacted) {
+					t.Errorf("base64 of %s amid %q: %q of %q", secret, around, got, whole)
+				}
 			}
 		}
 	}
