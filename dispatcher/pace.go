@@ -10,6 +10,9 @@ import "time"
 // that what is owed goes to disk.
 const (
 	paceFor = 30 * time.Second
+	// paceBatch is how long one batch is held back at most: whoever waits for its
+	// admission, such as a reload, waits no longer either.
+	paceBatch = 250 * time.Millisecond
 	// paceIdle is how long nothing may want to be admitted for a stretch to end.
 	paceIdle = time.Second
 	// paceBytes is how much of a sink's deliveries in memory is enough: some
@@ -24,7 +27,11 @@ const (
 type pace struct {
 	since  time.Time // zero: not at all in this stretch
 	wanted time.Time // when something last wanted to be admitted
+	batch  time.Time // since when a batch is held back; zero: none is
 }
+
+// admitted says that a batch was let through.
+func (p *pace) admitted() { p.batch = time.Time{} }
 
 // holds reports whether intake is to pause, and when to look again.
 func (p *pace) holds(now time.Time, wanted, saturated bool) (hold bool, again time.Time) {
@@ -34,18 +41,30 @@ func (p *pace) holds(now time.Time, wanted, saturated bool) (hold bool, again ti
 	if now.Sub(p.wanted) >= paceIdle {
 		p.since = time.Time{}
 	}
-	switch {
-	case !saturated:
+	if !saturated {
 		return false, time.Time{}
-	case p.since.IsZero() && wanted:
+	}
+	if p.since.IsZero() {
+		if !wanted {
+			return true, now.Add(paceIdle)
+		}
 		p.since = now
-	case p.since.IsZero():
-		return true, now.Add(paceIdle)
 	}
-	if end := p.since.Add(paceFor); now.Before(end) {
-		return true, end
+	again = p.since.Add(paceFor)
+	if wanted {
+		if p.batch.IsZero() {
+			p.batch = now
+		}
+		again = earlier(again, p.batch.Add(paceBatch))
 	}
-	return false, time.Time{}
+	return now.Before(again), again
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // saturated reports whether no sink would have more to do if more were admitted,

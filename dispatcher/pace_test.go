@@ -18,8 +18,15 @@ func TestIntakePausesForAStretchAndNotLonger(t *testing.T) {
 	step(0, true, false, false) // a sink has too little to do
 	step(0, true, true, true)
 	step(0, false, true, true) // nobody wants to be admitted just now, but soon
-	step(29*time.Second, true, true, true)
+	step(200*time.Millisecond, true, true, true)
+	step(100*time.Millisecond, true, true, false) // the batch has waited long enough
+	p.admitted()
+	step(0, true, true, true)
+	step(29*time.Second, true, true, false)
+	p.admitted()
 	step(500*time.Millisecond, true, false, false)
+	step(0, true, true, true)
+	p.admitted()
 	step(time.Second, true, true, false) // the stretch has lasted long enough: go on, onto the disk
 	step(time.Minute, true, true, false)
 	step(500*time.Millisecond, false, true, false)

@@ -196,6 +196,7 @@ func (d *Dispatcher) inFlight() (n int) {
 func (d *Dispatcher) admit(b *Batch) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.pace.admitted()
 	d.m.admit(d.moment(time.Now()), b)
 	d.ranges = mergeRanges(d.ranges, b.Drop, b.States)
 }
