@@ -31,7 +31,7 @@ type pace struct {
 }
 
 // admitted says that a batch was let through.
-func (p *pace) admitted() { p.batch = time.Time{} }
+func (p *pace) admitted(now time.Time) { p.batch, p.wanted = time.Time{}, now }
 
 // holds reports whether intake is to pause, and when to look again.
 func (p *pace) holds(now time.Time, wanted, saturated bool) (hold bool, again time.Time) {
@@ -42,6 +42,7 @@ func (p *pace) holds(now time.Time, wanted, saturated bool) (hold bool, again ti
 		p.since = time.Time{}
 	}
 	if !saturated {
+		p.batch = time.Time{}
 		return false, time.Time{}
 	}
 	if p.since.IsZero() {

@@ -20,13 +20,13 @@ func TestIntakePausesForAStretchAndNotLonger(t *testing.T) {
 	step(0, false, true, true) // nobody wants to be admitted just now, but soon
 	step(200*time.Millisecond, true, true, true)
 	step(100*time.Millisecond, true, true, false) // the batch has waited long enough
-	p.admitted()
+	p.admitted(now)
 	step(0, true, true, true)
 	step(29*time.Second, true, true, false)
-	p.admitted()
+	p.admitted(now)
 	step(500*time.Millisecond, true, false, false)
 	step(0, true, true, true)
-	p.admitted()
+	p.admitted(now)
 	step(time.Second, true, true, false) // the stretch has lasted long enough: go on, onto the disk
 	step(time.Minute, true, true, false)
 	step(500*time.Millisecond, false, true, false)

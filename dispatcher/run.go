@@ -196,8 +196,9 @@ func (d *Dispatcher) inFlight() (n int) {
 func (d *Dispatcher) admit(b *Batch) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.pace.admitted()
-	d.m.admit(d.moment(time.Now()), b)
+	now := time.Now()
+	d.pace.admitted(now)
+	d.m.admit(d.moment(now), b)
 	d.ranges = mergeRanges(d.ranges, b.Drop, b.States)
 }
 
