@@ -41,7 +41,7 @@ func Load(path string) (*Plan, error) {
 		return nil, problems
 	}
 	files := readRules(cfg)
-	set, more := files.compile(cfg)
+	set, more := files.compile(cfg, nil)
 	if err := append(problems, more...).Err(); err != nil {
 		return nil, err
 	}
@@ -91,13 +91,16 @@ func digestOf(path string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// compile returns the set that the files make, or everything that is wrong.
-func (f ruleFiles) compile(cfg *config.Config) (*rules.Set, strictyaml.Problems) {
+// compile returns the set that the files make, or everything that is wrong. Of
+// the previous set, if there is one, it takes what has not changed.
+func (f ruleFiles) compile(cfg *config.Config, previous *rules.Set) (*rules.Set, strictyaml.Problems) {
 	problems := slices.Clone(f.problems)
 	if len(f.files) == 0 {
 		return nil, problems
 	}
-	set, err := rules.Load(f.files, rules.Options{Watch: prefixes(cfg.Etcd.Watch)})
+	set, err := rules.Load(f.files, rules.Options{
+		Watch: prefixes(cfg.Etcd.Watch), CheckWebhook: checkWebhook, Previous: previous,
+	})
 	if err != nil {
 		var more strictyaml.Problems
 		if !errors.As(err, &more) {

@@ -54,6 +54,47 @@ func TestAllProblemsOfAllFilesAtOnce(t *testing.T) {
 	}
 }
 
+// What a sink has to say of its fields comes with the mistakes of rules, in one
+// go, and each at its own place.
+func TestEachFieldOfAWebhookHasItsPlace(t *testing.T) {
+	_, err := load(t, map[string]string{
+		"keyhook.yaml": "log: {}\n",
+		"rules/a.yaml": `sinks:
+  - name: s
+    webhook:
+      url: http://169.254.169.254:0/latest
+      headers:
+        X-Fine: "1"
+        "X Y": "2"
+        X-Broken: "to\tken\nand more"
+      sign:
+        - secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
+        - secret: not base64
+rules: [{name: r, keys: '/a/{x', send: {sink: s}}]
+`,
+	})
+	if err == nil {
+		t.Fatal("no mistake is found")
+	}
+	for _, want := range []string{
+		"rules/a.yaml:4:12: url has the port 0",
+		"rules/a.yaml:4:12: url cannot be called: address 169.254.169.254 is refused",
+		"rules/a.yaml:7:16: headers.X Y is not a valid header name",
+		"rules/a.yaml:8:19: headers.X-Broken has a line break",
+		"rules/a.yaml:11:19: sign[1].secret must begin with whsec_",
+		"rules/a.yaml:12:",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in\n%v", want, err)
+		}
+	}
+	for _, secret := range []string{"and more", "not base64"} {
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("%q shows: %v", secret, err)
+		}
+	}
+}
+
 func TestASinkThatCannotBeMadeIsAProblemWithItsPlace(t *testing.T) {
 	_, err := load(t, map[string]string{
 		"keyhook.yaml": "log: {}\n",

@@ -65,6 +65,7 @@ func (r *run) reload(forced bool) {
 	r.rules.config = main
 	same := files.digest() == r.rules.digest
 	r.rules.digest = files.digest()
+	running := r.rules.set
 	r.mu.Unlock()
 	if edited {
 		r.log.Warn("the configuration was edited: it takes effect at the next start", "config", cfg.Path)
@@ -72,7 +73,7 @@ func (r *run) reload(forced bool) {
 	if same && !forced {
 		return
 	}
-	set, problems := files.compile(cfg)
+	set, problems := files.compile(cfg, running)
 	err := problems.Err()
 	if err == nil {
 		err = r.install(set)
@@ -98,6 +99,11 @@ func (r *run) install(set *rules.Set) error {
 	ranges := rangesOf(r.opts.Plan.Config, set)
 	r.consumer.replace(set, func() { r.dispatcher.SetSinks(all) })
 	r.metrics.SetRules(ruleNames(set))
+	select {
+	case <-r.made: // older ones that nobody has come to
+	default:
+	}
+	r.made <- all
 
 	r.mu.Lock()
 	defer r.mu.Unlock()

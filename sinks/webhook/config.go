@@ -55,7 +55,7 @@ type Config struct {
 // FieldError is a mistake in one field of a Config. It holds no secret.
 type FieldError struct {
 	Field   string // as users write it: "url", "headers.X-Team", "sign[0].secret"
-	Message string
+	Message string // reads on from the field: "must begin with https://"
 	Hint    string // what to do about it; may be empty
 }
 
@@ -84,12 +84,12 @@ func (c Config) check() (*Sink, error) {
 	}
 	switch {
 	case c.Timeout < 0:
-		p.add("timeout", "", "%v is negative", c.Timeout)
+		p.add("timeout", "", "must not be negative, as %v is", c.Timeout)
 	case c.Timeout == 0:
 		s.timeout = DefaultTimeout
 	}
 	if c.Concurrency < 0 {
-		p.add("concurrency", "", "%d is negative", c.Concurrency)
+		p.add("concurrency", "", "must not be negative, as %d is", c.Concurrency)
 	}
 	p.statuses(s, c)
 	if len(p) > 0 {
@@ -125,12 +125,12 @@ func (p *problems) url(raw string) *url.URL {
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			p.add("url", "", "port %s is not between 1 and 65535", port)
+			p.add("url", "", "has the port %s, which is not between 1 and 65535", port)
 		}
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if err := checkAddr(addr); err != nil {
-			p.add("url", "", "%v", err)
+			p.add("url", "", "cannot be called: %v", err)
 		}
 	}
 	return u
@@ -162,7 +162,7 @@ func (p *problems) headers(s *Sink, c Config) {
 	}
 	if s.url != nil && s.url.User != nil {
 		if seen["Authorization"] {
-			p.add("headers.Authorization", "give one of them", "the url already names a user")
+			p.add("headers.Authorization", "give one of them", "is given, and so is a user in the url")
 		}
 		password, _ := s.url.User.Password()
 		s.header["Authorization"] = []string{"Basic " + basicAuth(s.url.User.Username(), password)}
@@ -179,7 +179,7 @@ func (p *problems) headers(s *Sink, c Config) {
 func (p *problems) statuses(s *Sink, c Config) {
 	valid := func(field string, status int) bool {
 		if status < 300 || status > 599 {
-			p.add(field, "2xx always means delivered", "%d is not a status between 300 and 599", status)
+			p.add(field, "2xx always means delivered", "has %d, which is no status between 300 and 599", status)
 			return false
 		}
 		return true
@@ -194,7 +194,7 @@ func (p *problems) statuses(s *Sink, c Config) {
 			continue
 		}
 		if slices.Contains(c.RetryOn, status) {
-			p.add("dead_on", "", "%d stands in retry_on as well", status)
+			p.add("dead_on", "", "has %d, which stands in retry_on as well", status)
 		}
 		s.table.set(status, reject)
 	}

@@ -44,7 +44,7 @@ func checkHeader(h keyhook.Header) error {
 		return err
 	}
 	if !httpguts.ValidHeaderFieldValue(h.Value) {
-		return errors.New("the value has a line break or another control character")
+		return errors.New("has a line break or another control character in its value")
 	}
 	return nil
 }

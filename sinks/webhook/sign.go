@@ -25,23 +25,23 @@ type signingKey interface {
 }
 
 // parseKey reads a secret as Standard Webhooks writes it. Its errors do not
-// hold any part of the secret.
+// hold any part of the secret, and read on from the name of its field.
 func parseKey(secret string) (signingKey, error) {
 	secret = strings.TrimSpace(secret)
 	if enc, ok := strings.CutPrefix(secret, symmetricPrefix); ok {
 		key, err := base64.StdEncoding.DecodeString(enc)
 		switch {
 		case err != nil:
-			return nil, errors.New("what follows whsec_ is not base64")
+			return nil, errors.New("is not base64 behind whsec_")
 		case len(key) < 24 || len(key) > 64:
-			return nil, fmt.Errorf("the secret has %d bytes, not 24 to 64", len(key))
+			return nil, fmt.Errorf("has %d bytes, not 24 to 64", len(key))
 		}
 		return &hmacKey{key: key}, nil
 	}
 	if enc, ok := strings.CutPrefix(secret, asymmetricPrefix); ok {
 		key, err := base64.StdEncoding.DecodeString(enc)
 		if err != nil {
-			return nil, errors.New("what follows whsk_ is not base64")
+			return nil, errors.New("is not base64 behind whsk_")
 		}
 		switch len(key) {
 		case ed25519.SeedSize:
@@ -49,19 +49,19 @@ func parseKey(secret string) (signingKey, error) {
 		case ed25519.PrivateKeySize:
 			private := ed25519.NewKeyFromSeed(key[:ed25519.SeedSize])
 			if !private.Equal(ed25519.PrivateKey(key)) {
-				return nil, errors.New("the halves of the ed25519 key do not belong together")
+				return nil, errors.New("holds two halves of an ed25519 key that do not belong together")
 			}
 			return ed25519Key(private), nil
 		}
-		return nil, fmt.Errorf("the ed25519 key has %d bytes, not 64 (or 32)", len(key))
+		return nil, fmt.Errorf("is an ed25519 key of %d bytes, not 64 (or 32)", len(key))
 	}
 	switch {
 	case secret == "":
-		return nil, errors.New("the secret is empty")
+		return nil, errors.New("is empty")
 	case strings.HasPrefix(secret, "whpk_"):
-		return nil, errors.New("this is a public key; whsk_ begins the private one")
+		return nil, errors.New("is a public key; whsk_ begins the private one")
 	}
-	return nil, errors.New("the secret must begin with whsec_ (or whsk_ for ed25519)")
+	return nil, errors.New("must begin with whsec_ (or whsk_ for ed25519)")
 }
 
 type hmacKey struct {
