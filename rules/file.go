@@ -14,7 +14,7 @@ type sinkEntry struct {
 	Position    strictyaml.Position   `yaml:",position"`
 	Name        strictyaml.At[string] `yaml:"name,required"`
 	Webhook     *webhookEntry         `yaml:"webhook"`
-	NATS        *unsupported          `yaml:"nats"`
+	NATS        *natsEntry            `yaml:"nats"`
 	Concurrency *strictyaml.At[int]   `yaml:"concurrency"`
 	Rate        *strictyaml.Rate      `yaml:"rate"`
 	Retry       *retryEntry           `yaml:"retry"`
@@ -32,6 +32,31 @@ type webhookEntry struct {
 
 type signEntry struct {
 	Secret strictyaml.At[strictyaml.Secret] `yaml:"secret,required"`
+}
+
+type natsEntry struct {
+	Position    strictyaml.Position                 `yaml:",position"`
+	URL         strictyaml.At[strictyaml.Secret]    `yaml:"url,required"`
+	JetStream   *strictyaml.At[bool]                `yaml:"jetstream"`
+	Stream      *strictyaml.At[string]              `yaml:"stream"`
+	Request     *strictyaml.At[bool]                `yaml:"request"`
+	CloudEvents *strictyaml.At[string]              `yaml:"cloudevents"`
+	User        *strictyaml.At[strictyaml.Secret]   `yaml:"user"`
+	Password    *strictyaml.At[strictyaml.Secret]   `yaml:"password"`
+	Token       *strictyaml.At[strictyaml.Secret]   `yaml:"token"`
+	NKey        *strictyaml.At[strictyaml.Secret]   `yaml:"nkey"`
+	CredsFile   *strictyaml.At[string]              `yaml:"creds_file"`
+	TLS         *natsTLSEntry                       `yaml:"tls"`
+	InboxPrefix *strictyaml.At[string]              `yaml:"inbox_prefix"`
+	Timeout     *strictyaml.At[strictyaml.Duration] `yaml:"timeout"`
+	MaxPending  *strictyaml.At[int]                 `yaml:"max_pending"`
+}
+
+type natsTLSEntry struct {
+	CAFile         *strictyaml.At[string] `yaml:"ca_file"`
+	CertFile       *strictyaml.At[string] `yaml:"cert_file"`
+	KeyFile        *strictyaml.At[string] `yaml:"key_file"`
+	HandshakeFirst bool                   `yaml:"handshake_first"`
 }
 
 type retryEntry struct {
@@ -84,12 +109,4 @@ func (t *namedTexts) DecodeYAML(n *strictyaml.Node) {
 			*t = append(*t, entry)
 		}
 	}
-}
-
-// unsupported is a part of the language that this version does not have.
-type unsupported struct{}
-
-// DecodeYAML implements [strictyaml.Decoder].
-func (*unsupported) DecodeYAML(n *strictyaml.Node) {
-	n.Problemf("use a webhook for now", "nats sinks are not supported by this version of keyhook")
 }

@@ -283,6 +283,8 @@ func (b *builder) send(e *sendEntry, names map[string]strictyaml.Position) {
 			b.fail(e.Subject.Position, "remove it, or put it into a header", "a webhook has no subject")
 		}
 		s.subject = b.expression("subject", kindSubject, e.Subject)
+	} else if sink.NATS != nil {
+		b.fail(e.Sink.Position, `subject: '"audit." + nats.token(event.key)'`, "a send to NATS needs a subject")
 	}
 	b.rule.sends = append(b.rule.sends, s)
 }

@@ -75,6 +75,17 @@ func describe(set *Set) string {
 			fmt.Fprintf(&b, "  webhook %s, timeout %s, headers %v, %d secrets, retry on %v, dead on %v\n",
 				w.URL, w.Timeout, w.Headers, len(w.Sign), w.RetryOn, w.DeadOn)
 		}
+		if n := s.NATS; n != nil {
+			plain := *n
+			plain.TLS = nil // a pointer
+			fmt.Fprintf(&b, "  nats %+v\n", plain)
+			if n.TLS != nil {
+				fmt.Fprintf(&b, "  tls %+v\n", *n.TLS)
+			}
+			for _, field := range []string{"url", "tls.ca_file", "creds_file"} {
+				fmt.Fprintf(&b, "  %s at %s\n", field, s.Place(field))
+			}
+		}
 	}
 	for _, r := range set.Rules() {
 		fmt.Fprintf(&b, "rule %s at %s: keys %q, order %d, on failure %d, sends %v\n", r.Name, r.Position, r.Keys, r.Order, r.OnFailure, r.Sends)

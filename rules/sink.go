@@ -43,8 +43,10 @@ func (l *sinkLoader) load(e *sinkEntry) SinkSpec {
 		l.fail(e.Position, "make two sinks of it", "sink %q has both webhook and nats", spec.Name)
 	case e.Webhook != nil:
 		spec.Webhook = l.webhook(e.Webhook)
-	case e.NATS == nil:
-		l.fail(e.Position, "webhook: {url: https://...}", "sink %q does not say where it delivers to", spec.Name)
+	case e.NATS != nil:
+		spec.NATS, spec.places = l.nats(e.NATS)
+	default:
+		l.fail(e.Position, "webhook: {url: https://...} or nats: {url: nats://...}", "sink %q does not say where it delivers to", spec.Name)
 	}
 	if c := e.Concurrency; c != nil && c.IsSet() {
 		if c.Value < 1 || c.Value > maxConcurrency {

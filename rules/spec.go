@@ -41,10 +41,22 @@ type Options struct {
 type SinkSpec struct {
 	Name        string
 	Position    strictyaml.Position
-	Webhook     *WebhookSpec
+	Webhook     *WebhookSpec // one of these two is set
+	NATS        *NATSSpec
 	Concurrency int     // requests in flight
 	Rate        float64 // deliveries a second; 0 means no limit
 	Retry       RetrySpec
+
+	places map[string]strictyaml.Position // of the fields below its kind
+}
+
+// Place returns where a field below the sink's kind stands, such as "url" or
+// "tls.ca_file", or else where the sink does.
+func (s *SinkSpec) Place(field string) strictyaml.Position {
+	if at, ok := s.places[field]; ok {
+		return at
+	}
+	return s.Position
 }
 
 // WebhookSpec is an HTTP endpoint.
@@ -64,6 +76,29 @@ type HeaderSpec struct {
 	Value strictyaml.Secret
 }
 
+// NATSSpec is a NATS server, or a cluster of them.
+type NATSSpec struct {
+	URL       strictyaml.Secret // may carry a password, so it is never printed
+	JetStream bool              // wait for a stream's acknowledgement
+	Stream    string            // which is expected to give it; "" means any
+	Request   bool              // wait for an application's reply
+	Binary    bool              // CloudEvents in binary mode
+
+	User, Password, Token, NKey strictyaml.Secret
+	CredsFile                   string
+	TLS                         *NATSTLSSpec // nil: as the server asks
+	InboxPrefix                 string       // "" means the client's default
+	Timeout                     time.Duration
+	MaxPending                  int // messages that wait for an acknowledgement
+}
+
+// NATSTLSSpec names files, with paths that are relative to the working
+// directory or absolute.
+type NATSTLSSpec struct {
+	CAFile, CertFile, KeyFile string
+	HandshakeFirst            bool
+}
+
 // RetrySpec says how long and how often a sink is tried.
 type RetrySpec struct {
 	Initial     time.Duration // the first interval
@@ -78,6 +113,7 @@ type RetrySpec struct {
 const (
 	DefaultConcurrency = 16
 	DefaultTimeout     = 15 * time.Second
+	DefaultMaxPending  = 4096 // messages of a NATS sink
 )
 
 // DefaultRetry returns how a sink is retried that does not say.

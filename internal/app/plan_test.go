@@ -118,6 +118,42 @@ rules: [{name: r, keys: /a/, send: {sink: s}}]
 	}
 }
 
+func TestMistakesInANATSSinkHaveTheirPlace(t *testing.T) {
+	_, err := load(t, map[string]string{
+		"keyhook.yaml": "log: {}\n",
+		"rules/a.yaml": `sinks:
+  - name: bus
+    nats:
+      url: nats://jo:t0ps@h/path
+      jetstream: true
+      request: true
+      nkey: SUt0ps
+      creds_file: user.creds
+      tls:
+        ca_file: ca.pem
+rules: [{name: r, keys: /a, send: {sink: bus, subject: '"a"'}}]
+`,
+	})
+	var problems strictyaml.Problems
+	if !errors.As(err, &problems) {
+		t.Fatalf("got %v", err)
+	}
+	for _, want := range []string{
+		`rules/a.yaml:4:12: sink "bus": url: must end with the host`,
+		`rules/a.yaml:6:16: sink "bus": request: jetstream is given as well`,
+		`rules/a.yaml:7:13: sink "bus": nkey: is not the seed of a user`,
+		`rules/a.yaml:8:19: sink "bus": creds_file: `, "rules/user.creds: no such file",
+		`rules/a.yaml:10:18: sink "bus": tls.ca_file: `, "rules/ca.pem: no such file",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in\n%v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "t0ps") {
+		t.Errorf("a secret shows: %v", err)
+	}
+}
+
 func TestRangesAreDerivedFromTheRules(t *testing.T) {
 	plan, err := load(t, map[string]string{
 		"keyhook.yaml": "log: {}\n",

@@ -60,6 +60,7 @@ type run struct {
 	dispatcher *dispatcher.Dispatcher
 	consumer   *consumer
 	admin      *admin.Server
+	made       chan []dispatcher.Sink // the latest, to be tried out
 	cleanups   cleanups
 	stopping   atomic.Bool
 	beat       atomic.Int64 // when the monitor last looked, in nanoseconds since started
@@ -82,7 +83,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	r := &run{opts: opts, log: opts.Logger, instance: rand.Text(), started: time.Now()}
+	r := &run{opts: opts, log: opts.Logger, instance: rand.Text(), started: time.Now(), made: make(chan []dispatcher.Sink, 1)}
 	defer func() { err = errors.Join(err, r.cleanups.run()) }()
 	if err := r.open(ctx); err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -93,6 +94,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 
 	s := newStages(ctx)
 	s.run(r.intake)
+	s.run(r.tryOut)
 	s.run(r.dispatcher.Run) // closes the sinks at its end
 	s.run(func(ctx context.Context) error {
 		<-ctx.Done()
@@ -139,6 +141,7 @@ func (r *run) open(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, closeSinks(all))
 	}
+	r.made <- all
 	r.consumer = &consumer{
 		dispatcher: r.dispatcher, metrics: r.metrics, log: r.log, evaluated: r.opts.Hooks.Evaluated, set: plan.Rules,
 	}
@@ -174,7 +177,7 @@ func (r *run) sinks(set *rules.Set) ([]dispatcher.Sink, error) {
 			hook(&specs[i])
 		}
 	}
-	return dispatcherSinks(specs, r.opts.Version)
+	return dispatcherSinks(specs, r.opts.Version, r.log)
 }
 
 func ruleNames(set *rules.Set) []string {

@@ -1,23 +1,27 @@
 package app
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 
 	"keyhook"
 	"keyhook/dispatcher"
 	"keyhook/internal/strictyaml"
 	"keyhook/rules"
 	"keyhook/sinks"
+	"keyhook/sinks/nats"
 	"keyhook/sinks/webhook"
 )
 
 // checkSink says whether a sink could be made of spec.
 func checkSink(spec rules.SinkSpec) strictyaml.Problems {
-	s, err := newDeliverer(spec, "")
+	s, err := newDeliverer(spec, "", nil)
 	if err == nil {
 		err = s.Close()
 	}
@@ -25,11 +29,17 @@ func checkSink(spec rules.SinkSpec) strictyaml.Problems {
 		return nil
 	}
 	problem := func(err error) strictyaml.Problem {
-		p := spec.Position.Problemf("sink %q: %s", spec.Name, err)
-		var field *webhook.FieldError
-		if errors.As(err, &field) {
-			p.Hint = field.Hint
+		field, hint := "", ""
+		var ofWebhook *webhook.FieldError
+		var ofNATS *nats.FieldError
+		switch {
+		case errors.As(err, &ofWebhook):
+			field, hint = ofWebhook.Field, ofWebhook.Hint
+		case errors.As(err, &ofNATS):
+			field, hint = ofNATS.Field, ofNATS.Hint
 		}
+		p := spec.Place(field).Problemf("sink %q: %s", spec.Name, err)
+		p.Hint = hint
 		return p
 	}
 	var problems strictyaml.Problems
@@ -43,10 +53,48 @@ func checkSink(spec rules.SinkSpec) strictyaml.Problems {
 }
 
 // newDeliverer makes what spec describes. Its errors hold no secret.
-func newDeliverer(spec rules.SinkSpec, version string) (sinks.Sink, error) {
-	if spec.Webhook == nil {
-		return nil, errors.New("there is nothing to deliver to")
+func newDeliverer(spec rules.SinkSpec, version string, log *slog.Logger) (sinks.Sink, error) {
+	switch {
+	case spec.Webhook != nil:
+		return newWebhook(spec, version)
+	case spec.NATS != nil:
+		return newNATS(spec, version, log)
 	}
+	return nil, errors.New("there is nothing to deliver to")
+}
+
+func newNATS(spec rules.SinkSpec, version string, log *slog.Logger) (sinks.Sink, error) {
+	n := spec.NATS
+	cfg := nats.Config{
+		URL:         n.URL.Reveal(),
+		JetStream:   n.JetStream,
+		Stream:      n.Stream,
+		Request:     n.Request,
+		Binary:      n.Binary,
+		User:        n.User.Reveal(),
+		Password:    n.Password.Reveal(),
+		Token:       n.Token.Reveal(),
+		NKey:        n.NKey.Reveal(),
+		CredsFile:   n.CredsFile,
+		InboxPrefix: n.InboxPrefix,
+		Timeout:     n.Timeout,
+		MaxPending:  n.MaxPending,
+		Version:     version,
+	}
+	if t := n.TLS; t != nil {
+		cfg.TLS = &nats.TLS{CAFile: t.CAFile, CertFile: t.CertFile, KeyFile: t.KeyFile, HandshakeFirst: t.HandshakeFirst}
+	}
+	if log != nil {
+		cfg.Log = log.With("sink", spec.Name)
+	}
+	s, err := nats.New(cfg)
+	if err != nil {
+		return nil, err // not s, which would be a sink that is no sink
+	}
+	return s, nil
+}
+
+func newWebhook(spec rules.SinkSpec, version string) (sinks.Sink, error) {
 	w := spec.Webhook
 	cfg := webhook.Config{
 		URL:         w.URL.Reveal(),
@@ -62,14 +110,18 @@ func newDeliverer(spec rules.SinkSpec, version string) (sinks.Sink, error) {
 	for _, secret := range w.Sign {
 		cfg.Sign = append(cfg.Sign, secret.Reveal())
 	}
-	return webhook.New(cfg)
+	s, err := webhook.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // dispatcherSinks makes all sinks of a set; none if one of them fails.
-func dispatcherSinks(specs []rules.SinkSpec, version string) ([]dispatcher.Sink, error) {
+func dispatcherSinks(specs []rules.SinkSpec, version string, log *slog.Logger) ([]dispatcher.Sink, error) {
 	all := make([]dispatcher.Sink, 0, len(specs))
 	for _, spec := range specs {
-		deliverer, err := newDeliverer(spec, version)
+		deliverer, err := newDeliverer(spec, version, log)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("sink %q: %w", spec.Name, err), closeSinks(all))
 		}
@@ -90,6 +142,37 @@ func dispatcherSinks(specs []rules.SinkSpec, version string) ([]dispatcher.Sink,
 		})
 	}
 	return all, nil
+}
+
+// tryOut tries sinks, at the start and after each reload, so that a mistake in
+// their configuration shows before there is something to deliver.
+func (r *run) tryOut(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case all := <-r.made:
+			r.try(ctx, all)
+		}
+	}
+}
+
+func (r *run) try(ctx context.Context, all []dispatcher.Sink) {
+	var trying sync.WaitGroup
+	for _, s := range all {
+		d, ok := s.Deliverer.(interface{ Check(context.Context) error })
+		if !ok {
+			continue
+		}
+		trying.Go(func() {
+			err := d.Check(ctx)
+			if err == nil || ctx.Err() != nil || errors.Is(err, nats.ErrClosed) {
+				return // a reload closes what it has no use for
+			}
+			r.log.Warn("a sink cannot deliver at the moment", "sink", s.Name, "error", err)
+		})
+	}
+	trying.Wait()
 }
 
 // closeSinks closes sinks that no dispatcher runs.
@@ -113,6 +196,13 @@ func fingerprint(spec rules.SinkSpec) string {
 		}
 		for _, secret := range w.Sign {
 			fmt.Fprintf(&b, "sign %q\n", secret.Reveal())
+		}
+	}
+	if n := spec.NATS; n != nil {
+		fmt.Fprintf(&b, "nats %q %t %q %t %t %q %s %d\n", n.URL.Reveal(), n.JetStream, n.Stream, n.Request, n.Binary, n.InboxPrefix, n.Timeout, n.MaxPending)
+		fmt.Fprintf(&b, "user %q %q %q %q %q\n", n.User.Reveal(), n.Password.Reveal(), n.Token.Reveal(), n.NKey.Reveal(), n.CredsFile)
+		if t := n.TLS; t != nil {
+			fmt.Fprintf(&b, "tls %q %q %q %t\n", t.CAFile, t.CertFile, t.KeyFile, t.HandshakeFirst)
 		}
 	}
 	sum := sha256.Sum256([]byte(b.String()))

@@ -43,6 +43,8 @@ var layers = []layer{
 	{path: "keyhook/sinks/sinktest", may: []string{"keyhook", "keyhook/sinks"}, knows: []string{modules, http}},
 	{path: "keyhook/sinks/webhook", may: []string{"keyhook", "keyhook/sinks"}, knows: []string{modules, http}},
 
+	{path: "keyhook/sinks/nats", may: []string{"keyhook", "keyhook/sinks"}, knows: []string{modules, http, nats}},
+
 	{path: "keyhook/internal/strictyaml", knows: []string{modules}},
 
 	{path: "keyhook/watch", may: []string{"keyhook", "keyhook/checkpoint"}, knows: []string{modules, http, etcdClient}},
@@ -67,6 +69,7 @@ var layers = []layer{
 	{path: "keyhook/examples"},
 	{path: "keyhook/docs"},
 	{path: "keyhook/internal/archtest"},
+	{path: "keyhook/internal/natstest", knows: []string{modules, http, nats}},
 	{path: "keyhook/internal/etcdtest", may: []string{"keyhook"}, knows: everything},
 	{path: "keyhook/test", may: []string{"keyhook/test/..."}, knows: []string{modules, http, etcdClient}},
 	{path: "keyhook/test/bench", may: []string{"keyhook/test/..."}, knows: []string{modules, http, etcdClient}},

@@ -15,6 +15,7 @@ import (
 
 	"keyhook"
 	"keyhook/internal/app"
+	"keyhook/internal/strictyaml"
 	"keyhook/rules"
 )
 
@@ -90,7 +91,9 @@ type sink struct {
 	Name        string   `json:"name"`
 	At          string   `json:"at"`
 	Type        string   `json:"type"`
-	Target      string   `json:"target"` // without what may be secret
+	Target      string   `json:"target"`           // without what may be secret
+	Mode        string   `json:"mode,omitempty"`   // of NATS: core, jetstream or request
+	Stream      string   `json:"stream,omitempty"` // of JetStream
 	Signed      bool     `json:"signed"`
 	Secrets     []string `json:"secrets,omitempty"` // where they come from
 	Concurrency int      `json:"concurrency"`
@@ -147,6 +150,9 @@ func textOrBase64(b []byte) (text, encoded string) {
 
 func newSink(spec rules.SinkSpec) sink {
 	s := sink{Name: spec.Name, At: spec.Position.String(), Concurrency: spec.Concurrency, Rate: spec.Rate}
+	if spec.NATS != nil {
+		return s.toNATS(spec.NATS)
+	}
 	w := spec.Webhook
 	if w == nil {
 		return s
@@ -159,6 +165,47 @@ func newSink(spec rules.SinkSpec) sink {
 		s.Secrets = append(s.Secrets, "signature: "+secret.From())
 	}
 	return s
+}
+
+// toNATS describes a NATS sink.
+func (s sink) toNATS(n *rules.NATSSpec) sink {
+	var servers []string
+	for server := range strings.SplitSeq(n.URL.Reveal(), ",") {
+		servers = append(servers, origin(strings.TrimSpace(server)))
+	}
+	s.Type, s.Target, s.Mode = "nats", strings.Join(servers, ","), "core"
+	switch {
+	case n.JetStream:
+		s.Mode, s.Stream = "jetstream", n.Stream
+	case n.Request:
+		s.Mode = "request"
+	}
+	for _, secret := range []struct {
+		name  string
+		value strictyaml.Secret
+	}{{"user", n.User}, {"password", n.Password}, {"token", n.Token}, {"nkey", n.NKey}} {
+		if secret.value.IsSet() {
+			s.Secrets = append(s.Secrets, secret.name+": "+secret.value.From())
+		}
+	}
+	if n.CredsFile != "" {
+		s.Secrets = append(s.Secrets, "credentials: file "+n.CredsFile)
+	}
+	return s
+}
+
+// how says what is to be known of a sink beside its target.
+func (s *sink) how() string {
+	switch {
+	case s.Stream != "":
+		return s.Mode + " " + s.Stream
+	case s.Mode != "":
+		return s.Mode
+	case s.Signed:
+		return "signed"
+	default:
+		return "not signed"
+	}
 }
 
 // origin is what of a webhook's URL may be shown: the rest is often the secret
@@ -199,11 +246,7 @@ func (s *summary) print(out io.Writer) error {
 	}
 	fmt.Fprintf(w, "\n%s\n", counted(len(s.Sinks), "sink"))
 	for _, k := range s.Sinks {
-		signed := "not signed"
-		if k.Signed {
-			signed = "signed"
-		}
-		fmt.Fprintf(w, "  %s\t%s %s\t%s\t%s\n", k.Name, k.Type, k.Target, signed, k.At)
+		fmt.Fprintf(w, "  %s\t%s %s\t%s\t%s\n", k.Name, k.Type, k.Target, k.how(), k.At)
 		for _, secret := range k.Secrets {
 			fmt.Fprintf(w, "  \t  %s\n", secret)
 		}

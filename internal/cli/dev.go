@@ -26,7 +26,7 @@ of a Postgres failover, and prints each delivery as it arrives. It then goes on
 until it is interrupted, with an etcd to put keys into and rules to edit.
 
 Without -c it plays the quickstart. With -c it plays that configuration against
-an etcd of its own: every webhook goes to the inbox, whatever its url says.
+an etcd of its own: every message goes to the inbox, whatever its sink's url says.
 
 With --once it ends after the story: with 0 if every delivery has arrived, with
 1 if not.`,

@@ -36,7 +36,11 @@ type dialing struct {
 // has ended. Errors but those of ctx are typed and free of secrets.
 func (s *Sink) connected(ctx context.Context) (*link, error) {
 	s.mu.Lock()
-	if s.link != nil && s.link.alive() {
+	switch {
+	case s.closed:
+		defer s.mu.Unlock()
+		return nil, ErrClosed
+	case s.link != nil && s.link.alive():
 		defer s.mu.Unlock()
 		return s.link, nil
 	}

@@ -25,6 +25,7 @@ type Sink struct {
 	cancel   context.CancelFunc
 	failed   error // of the last attempt to connect
 	failedAt time.Time
+	closed   bool
 	dials    sync.WaitGroup
 }
 
@@ -44,8 +45,12 @@ func New(c Config) (*Sink, error) {
 	return s, nil
 }
 
+// ErrClosed is what Check returns of a sink that is closed.
+var ErrClosed = errors.New("the sink is closed")
+
 // Check connects, if there is no connection, and returns what stands in the way
-// of deliveries: no server, denied access, a stream that does not exist.
+// of deliveries: no server, denied access, a stream that does not exist. Unlike
+// Deliver it may be called beside or after Close.
 func (s *Sink) Check(ctx context.Context) error {
 	_, err := s.connected(ctx)
 	return err
@@ -54,6 +59,7 @@ func (s *Sink) Check(ctx context.Context) error {
 // Close ends the connection.
 func (s *Sink) Close() error {
 	s.mu.Lock()
+	s.closed = true
 	if s.cancel != nil {
 		s.cancel()
 	}

@@ -196,12 +196,13 @@ func (s *session) reloaded(err error) {
 	}
 }
 
-// toInbox sends a sink's deliveries to the inbox.
+// toInbox sends a sink's deliveries to the inbox, those for NATS as well.
 func (s *session) toInbox(spec *rules.SinkSpec) {
-	if spec.Webhook == nil {
-		return
+	w := rules.WebhookSpec{Timeout: rules.DefaultTimeout}
+	if spec.Webhook != nil {
+		w = *spec.Webhook
 	}
-	w := *spec.Webhook
+	spec.NATS = nil
 	w.URL = strictyaml.NewSecret(s.inbox.URL() + "/" + url.PathEscape(spec.Name))
 	spec.Webhook = &w
 }
@@ -210,7 +211,7 @@ func (s *session) greet(admin string) {
 	p := s.print
 	p.printf("%s: an etcd, a webhook inbox and keyhook in one process. Nothing leaves this machine.\n\n", p.in(bold, "keyhook dev"))
 	p.printf("  etcd    %s\n", s.etcd.Endpoint())
-	p.printf("  inbox   %s   every webhook goes here, whatever its url says\n", s.inbox.URL())
+	p.printf("  inbox   %s   every message goes here, whatever its sink's url says\n", s.inbox.URL())
 	copied := ""
 	if s.own {
 		copied = "   a copy of examples/quickstart"
