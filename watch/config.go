@@ -41,7 +41,7 @@ type Config struct {
 	ProgressInterval time.Duration // between requests for progress on an idle range; default 2s
 	ProgressDeadline time.Duration // of silence, until a watch is made anew; default 1m
 	RetryInitial     time.Duration // between attempts; default 100ms
-	RetryMax         time.Duration // default 15s
+	RetryMax         time.Duration // between attempts at most; default 2s
 	RecheckInterval  time.Duration // of a halted range; default 30s
 	ProbeInterval    time.Duration // between looks at the compacted revision and the versions; default 1m
 }
@@ -85,7 +85,7 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.ProgressInterval, new(2 * time.Second)},
 		{&c.ProgressDeadline, new(time.Minute)},
 		{&c.RetryInitial, new(100 * time.Millisecond)},
-		{&c.RetryMax, new(15 * time.Second)},
+		{&c.RetryMax, new(2 * time.Second)},
 		{&c.RecheckInterval, new(30 * time.Second)},
 		{&c.ProbeInterval, new(time.Minute)},
 	} {

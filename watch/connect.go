@@ -42,7 +42,7 @@ const (
 	keepAliveTimeout = 5 * time.Second
 	defaultTimeout   = 5 * time.Second
 	minConnectDelay  = 100 * time.Millisecond
-	maxConnectDelay  = 5 * time.Second
+	maxConnectDelay  = time.Second // it adds to Config.RetryMax: how long after an outage etcd is found
 )
 
 // Connect returns a client for etcd. It does not wait for a connection, except

@@ -217,12 +217,16 @@ func (r *runner) lookup(ctx context.Context, key []byte) (*checkpoint.Entry, err
 	}
 }
 
+// newBackoff returns delays of at most RetryMax, jitter included. An outage of
+// etcd costs one read a range and attempt, so that they need not be rare.
 func (r *runner) newBackoff() backoff.BackOff {
+	const jitter = 0.5
+	longest := time.Duration(float64(r.cfg.RetryMax) / (1 + jitter))
 	return backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(r.cfg.RetryInitial),
-		backoff.WithMaxInterval(r.cfg.RetryMax),
+		backoff.WithInitialInterval(min(r.cfg.RetryInitial, longest)),
+		backoff.WithMaxInterval(longest),
 		backoff.WithMultiplier(2),
-		backoff.WithRandomizationFactor(0.5),
+		backoff.WithRandomizationFactor(jitter),
 		backoff.WithMaxElapsedTime(0), // never gives up
 	)
 }

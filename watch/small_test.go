@@ -6,11 +6,13 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"keyhook"
+	"keyhook/checkpoint"
 	"keyhook/checkpoint/checkpointtest"
 )
 
@@ -111,6 +113,29 @@ func TestABadConfigurationIsAnError(t *testing.T) {
 		if _, err := c.withDefaults(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
+	}
+}
+
+// However long etcd was away, it is found within seconds of its return.
+func TestAttemptsAreNeverFarApart(t *testing.T) {
+	cfg := Config{
+		Client: clientv3.NewCtxClient(t.Context()), Mirror: checkpointtest.NewMemory(),
+		Consumer: newLedger(checkpointtest.NewMemory()), Identity: checkpoint.Identity{ClusterID: 1},
+	}
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bo := (&runner{shared: &shared{cfg: cfg}}).newBackoff()
+	if first := bo.NextBackOff(); first <= 0 || first > 150*time.Millisecond {
+		t.Errorf("the first attempt after %s", first)
+	}
+	longest := time.Duration(0)
+	for range 1000 {
+		longest = max(longest, bo.NextBackOff())
+	}
+	if longest > 2*time.Second || longest < time.Second {
+		t.Errorf("attempts are up to %s apart", longest)
 	}
 }
 
