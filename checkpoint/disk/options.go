@@ -54,17 +54,15 @@ func (s *Store) options(f *fence) *pebble.Options {
 	return o
 }
 
-// engineLog passes on what Pebble has to say.
+// engineLog passes on what of Pebble's log concerns keyhook.
 type engineLog struct {
 	log   *slog.Logger
 	fence *fence
 }
 
-func (l *engineLog) Infof(format string, args ...any) {
-	if l.fence.broken() == nil {
-		l.log.Debug("pebble", "message", fmt.Sprintf(format, args...))
-	}
-}
+// Infof drops what Pebble tells of its own house: it is no help to somebody who
+// wants to know what keyhook does.
+func (l *engineLog) Infof(string, ...any) {}
 
 func (l *engineLog) Errorf(format string, args ...any) {
 	if l.fence.broken() == nil {

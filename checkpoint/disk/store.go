@@ -29,8 +29,7 @@ type Config struct {
 	Reserve int64
 	// CacheSize bounds the cache of what is on the disk, in bytes. Default 16 MiB.
 	CacheSize int64
-	// Logger is told of failures and of what the database does (at debug).
-	// Default: nobody.
+	// Logger is told of failures. Default: nobody.
 	Logger *slog.Logger
 
 	memtable uint64 // its size, for tests that want flushes; default memtableSize

@@ -1,9 +1,11 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -199,6 +201,22 @@ func TestWhatIsFatalToTheDatabaseIsNotToTheProcess(t *testing.T) {
 	same(t, dumpOf(t, clone(t, mem)), dump(t, s))
 	if st := s.Stats(); st.Reopened != 1 {
 		t.Fatalf("stats %+v", st)
+	}
+}
+
+// Pebble talks a lot of its tables and logs, also where nothing is wrong.
+func TestTheDatabaseKeepsItsOwnNewsToItself(t *testing.T) {
+	var log bytes.Buffer
+	mem, _ := filled(t)
+	cfg := flushing
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s, err := open(cfg, mem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed(t, s)
+	if log.Len() > 0 {
+		t.Errorf("it logs\n%s", &log)
 	}
 }
 
