@@ -53,7 +53,7 @@ func openDirectory(filesystem vfs.FS, path string) (_ *directory, err error) {
 		return nil, err
 	}
 	if d.lock, err = filesystem.Lock(d.join(lockName)); err != nil {
-		return nil, lockError(path, err)
+		return nil, lockError(filesystem, path, err)
 	}
 	return d, nil
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -35,6 +36,10 @@ func TestMain(m *testing.M) {
 func hold(dir string) int {
 	s, err := Open(Config{Dir: dir})
 	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	if err := s.Announce(Instance{ID: "a", Address: "192.0.2.1:8585", PID: os.Getpid()}); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -67,6 +72,9 @@ func TestADirectoryHasOneHolder(t *testing.T) {
 	}
 	_, err = Open(Config{Dir: dir})
 	refused(t, err, ErrInUse)
+	if want := fmt.Sprintf("data directory %s: in use by another process: pid %d, which answers at http://192.0.2.1:8585", dir, other.Process.Pid); err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
 
 	if err := errors.Join(stdin.Close(), other.Wait()); err != nil {
 		t.Fatal(err)
@@ -79,6 +87,32 @@ func TestADirectoryHasOneHolder(t *testing.T) {
 	refused(t, err, ErrInUse)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A directory that the operating system keeps to itself, for whichever reason,
+// comes with what to do about it.
+func TestADirectoryThatCannotBeUsedSaysWhatToDo(t *testing.T) {
+	for code, hint := range map[syscall.Errno]string{
+		syscall.EACCES:  "create, read and write it",
+		syscall.EPERM:   "create, read and write it",
+		syscall.EROFS:   "read-only",
+		syscall.ENOTDIR: "is a file",
+	} {
+		for _, kind := range []errorfs.OpKind{errorfs.OpMkdirAll, errorfs.OpCreate} {
+			refuses := errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if op.Kind == kind {
+					return &fs.PathError{Op: "mkdir", Path: op.Path, Err: code}
+				}
+				return nil
+			})
+			_, err := open(Config{Dir: "data"}, errorfs.Wrap(vfs.NewMem(), refuses))
+			refused(t, err, ErrAccess)
+			var e *Error
+			if errors.As(err, &e) && !strings.Contains(e.Hint(), hint) {
+				t.Errorf("%v: the hint is %q", err, e.Hint())
+			}
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"syscall"
 
@@ -19,6 +20,9 @@ var (
 	ErrInUse = errors.New("in use by another process")
 	// ErrForeign means that the directory belongs to something else.
 	ErrForeign = errors.New("not a directory of keyhook")
+	// ErrAccess means that the operating system does not let this process use the
+	// directory.
+	ErrAccess = errors.New("cannot be used")
 	// ErrNewer means that a newer keyhook wrote the directory.
 	ErrNewer = errors.New("written by a newer keyhook")
 	// ErrDamaged means that what was written is not what is there.
@@ -54,8 +58,13 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Reason, e.Err}
 }
 
-func inUse(dir string, err error) error {
-	return &Error{Reason: ErrInUse, Dir: dir, Err: err,
+// inUse names the holder, if it has announced itself.
+func inUse(filesystem vfs.FS, dir string) error {
+	var holder error
+	if in, err := readInstance(filesystem, dir); err == nil {
+		holder = fmt.Errorf("pid %d, which answers at http://%s", in.PID, in.Address)
+	}
+	return &Error{Reason: ErrInUse, Dir: dir, Err: holder,
 		hint: "stop the other keyhook, or give this one a directory of its own in checkpoint.disk.dir"}
 }
 
@@ -74,6 +83,19 @@ func damaged(dir string, err error) error {
 		hint: "restore the directory from a copy; or move it away to start anew, which loses what is owed and the positions"}
 }
 
+// access is what the operating system has against the directory.
+func access(dir string, err error) error {
+	e := &Error{Reason: ErrAccess, Dir: dir, Err: err,
+		hint: fmt.Sprintf("let uid %d create, read and write it, or give checkpoint.disk.dir another place", os.Geteuid())}
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		e.hint = "the file system is read-only: give checkpoint.disk.dir a place on another, such as a volume"
+	case errors.Is(err, syscall.ENOTDIR):
+		e.hint = "a part of the path is a file: give checkpoint.disk.dir another place"
+	}
+	return e
+}
+
 // explain gives what Pebble and the records say about the directory its type.
 func explain(dir string, err error) error {
 	var tooNew *record.NewerError
@@ -84,6 +106,8 @@ func explain(dir string, err error) error {
 		return newer(dir, err)
 	case errors.Is(err, record.ErrMalformed), pebble.IsCorruptionError(err), errors.Is(err, pebble.ErrDBDoesNotExist):
 		return damaged(dir, err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR):
+		return access(dir, err)
 	}
 	return fmt.Errorf("data directory %s: %w", dir, err)
 }
@@ -104,7 +128,7 @@ func noSpace(err error) bool { return vfs.IsNoSpaceError(err) }
 // lockError tells a directory that is held already from one that cannot be
 // locked at all. A second store in this process has no error of its own, with
 // Pebble's file systems.
-func lockError(dir string, err error) error {
+func lockError(filesystem vfs.FS, dir string, err error) error {
 	var file *fs.PathError
 	var code syscall.Errno
 	switch {
@@ -113,5 +137,5 @@ func lockError(dir string, err error) error {
 	case errors.As(err, &code) && code != syscall.EAGAIN && code != syscall.EACCES:
 		return explain(dir, err)
 	}
-	return inUse(dir, err)
+	return inUse(filesystem, dir)
 }
