@@ -35,7 +35,10 @@ const (
 )
 
 // tier bounds one evaluation. The units of cost are CEL's; memory is the
-// largest value that appears on the way, in bytes.
+// largest value that appears on the way, in bytes. They depend on the event and
+// the expression only. The deadline is no bound that a rule should ever meet: it
+// ends what a mistake in the accounting would let run on, and is far above what
+// cost and memory allow on a loaded machine.
 type tier struct {
 	cost     uint64
 	memory   uint32
@@ -46,8 +49,8 @@ type tier struct {
 // rendered for matches only. Inputs, which nothing can make smaller, are allowed
 // for in memory.
 var (
-	conditionTier = tier{cost: 100_000, memory: 2*inputSize + 1<<20, deadline: 50 * time.Millisecond}
-	messageTier   = tier{cost: 1_000_000, memory: 2*inputSize + maxPayload, deadline: 250 * time.Millisecond}
+	conditionTier = tier{cost: 100_000, memory: 2*inputSize + 1<<20, deadline: time.Minute}
+	messageTier   = tier{cost: 1_000_000, memory: 2*inputSize + maxPayload, deadline: time.Minute}
 )
 
 // maxEstimate is up to which cost in the worst case a condition runs without
