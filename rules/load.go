@@ -59,7 +59,7 @@ func (l *loader) read(files []File) []*ruleEntry {
 	for _, f := range files {
 		var file ruleFile
 		l.problems = append(l.problems, l.opts.Environment.Decode(f.Path, f.Data, &file)...)
-		sinks := sinkLoader{check: l.opts.CheckWebhook}
+		sinks := sinkLoader{check: l.opts.CheckWebhook, checkNATS: l.opts.CheckNATS}
 		for _, e := range file.Sinks {
 			if e == nil {
 				continue // has been reported, as everything that is nil below

@@ -82,9 +82,6 @@ func describe(set *Set) string {
 			if n.TLS != nil {
 				fmt.Fprintf(&b, "  tls %+v\n", *n.TLS)
 			}
-			for _, field := range []string{"url", "tls.ca_file", "creds_file"} {
-				fmt.Fprintf(&b, "  %s at %s\n", field, s.Place(field))
-			}
 		}
 	}
 	for _, r := range set.Rules() {

@@ -8,8 +8,8 @@ import (
 
 const maxMaxPending = 1_000_000
 
-// nats returns a NATS server with its defaults, and the places of its fields.
-func (l *sinkLoader) nats(e *natsEntry) (*NATSSpec, map[string]strictyaml.Position) {
+// nats returns a NATS server with its defaults.
+func (l *sinkLoader) nats(e *natsEntry) *NATSSpec {
 	p := places{"url": e.URL.Position}
 	spec := &NATSSpec{
 		URL:         e.URL.Value,
@@ -46,7 +46,27 @@ func (l *sinkLoader) nats(e *natsEntry) (*NATSSpec, map[string]strictyaml.Positi
 	if spec.MaxPending < 1 || spec.MaxPending > maxMaxPending {
 		l.fail(p["max_pending"], "", "max_pending must be between 1 and %d", maxMaxPending)
 	}
-	return spec, p
+	if l.checkNATS == nil || !e.complete() {
+		return spec
+	}
+	for _, problem := range l.checkNATS(*spec) {
+		at, ok := p[problem.Field]
+		if !ok {
+			at = e.Position
+		}
+		l.fail(at, problem.Hint, "%s %s", problem.Field, problem.Message)
+	}
+	return spec
+}
+
+// complete reports whether no secret is missing; what is has been reported.
+func (e *natsEntry) complete() bool {
+	for _, secret := range []*strictyaml.At[strictyaml.Secret]{&e.URL, e.User, e.Password, e.Token, e.NKey} {
+		if secret != nil && !secret.IsSet() {
+			return false
+		}
+	}
+	return true
 }
 
 type places map[string]strictyaml.Position

@@ -20,8 +20,9 @@ type FieldProblem struct {
 
 // sinkLoader turns entries into sinks.
 type sinkLoader struct {
-	check    func(WebhookSpec) []FieldProblem
-	problems strictyaml.Problems
+	check     func(WebhookSpec) []FieldProblem
+	checkNATS func(NATSSpec) []FieldProblem
+	problems  strictyaml.Problems
 }
 
 func (l *sinkLoader) fail(at strictyaml.Position, hint, format string, args ...any) {
@@ -44,7 +45,7 @@ func (l *sinkLoader) load(e *sinkEntry) SinkSpec {
 	case e.Webhook != nil:
 		spec.Webhook = l.webhook(e.Webhook)
 	case e.NATS != nil:
-		spec.NATS, spec.places = l.nats(e.NATS)
+		spec.NATS = l.nats(e.NATS)
 	default:
 		l.fail(e.Position, "webhook: {url: https://...} or nats: {url: nats://...}", "sink %q does not say where it delivers to", spec.Name)
 	}

@@ -28,6 +28,8 @@ type Options struct {
 	// will deliver to it; Load adds the places. Nil means a check of the URL and
 	// the statuses only.
 	CheckWebhook func(WebhookSpec) []FieldProblem
+	// CheckNATS does the same for a NATS server. Nil means no check.
+	CheckNATS func(NATSSpec) []FieldProblem
 
 	// Previous is the set that the new one will replace, if any: expressions that
 	// have not changed are taken from it, which makes a reload fast.
@@ -46,17 +48,6 @@ type SinkSpec struct {
 	Concurrency int     // requests in flight
 	Rate        float64 // deliveries a second; 0 means no limit
 	Retry       RetrySpec
-
-	places map[string]strictyaml.Position // of the fields below its kind
-}
-
-// Place returns where a field below the sink's kind stands, such as "url" or
-// "tls.ca_file", or else where the sink does.
-func (s *SinkSpec) Place(field string) strictyaml.Position {
-	if at, ok := s.places[field]; ok {
-		return at
-	}
-	return s.Position
 }
 
 // WebhookSpec is an HTTP endpoint.

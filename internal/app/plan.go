@@ -99,7 +99,7 @@ func (f ruleFiles) compile(cfg *config.Config, previous *rules.Set) (*rules.Set,
 		return nil, problems
 	}
 	set, err := rules.Load(f.files, rules.Options{
-		Watch: prefixes(cfg.Etcd.Watch), CheckWebhook: checkWebhook, Previous: previous,
+		Watch: prefixes(cfg.Etcd.Watch), CheckWebhook: checkWebhook, CheckNATS: checkNATS, Previous: previous,
 	})
 	if err != nil {
 		var more strictyaml.Problems
@@ -110,9 +110,6 @@ func (f ruleFiles) compile(cfg *config.Config, previous *rules.Set) (*rules.Set,
 	}
 	if len(set.Rules()) == 0 {
 		problems = append(problems, cfg.Rules[0].Position.Problemf("the files hold no rule"))
-	}
-	for _, spec := range set.Sinks() {
-		problems = append(problems, checkSink(spec)...)
 	}
 	return set, problems
 }

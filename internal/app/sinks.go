@@ -10,47 +10,12 @@ import (
 	"strings"
 	"sync"
 
-	"keyhook"
 	"keyhook/dispatcher"
-	"keyhook/internal/strictyaml"
 	"keyhook/rules"
 	"keyhook/sinks"
 	"keyhook/sinks/nats"
 	"keyhook/sinks/webhook"
 )
-
-// checkSink says whether a sink could be made of spec.
-func checkSink(spec rules.SinkSpec) strictyaml.Problems {
-	s, err := newDeliverer(spec, "", nil)
-	if err == nil {
-		err = s.Close()
-	}
-	if err == nil {
-		return nil
-	}
-	problem := func(err error) strictyaml.Problem {
-		field, hint := "", ""
-		var ofWebhook *webhook.FieldError
-		var ofNATS *nats.FieldError
-		switch {
-		case errors.As(err, &ofWebhook):
-			field, hint = ofWebhook.Field, ofWebhook.Hint
-		case errors.As(err, &ofNATS):
-			field, hint = ofNATS.Field, ofNATS.Hint
-		}
-		p := spec.Place(field).Problemf("sink %q: %s", spec.Name, err)
-		p.Hint = hint
-		return p
-	}
-	var problems strictyaml.Problems
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, err := range joined.Unwrap() {
-			problems = append(problems, problem(err))
-		}
-		return problems
-	}
-	return strictyaml.Problems{problem(err)}
-}
 
 // newDeliverer makes what spec describes. Its errors hold no secret.
 func newDeliverer(spec rules.SinkSpec, version string, log *slog.Logger) (sinks.Sink, error) {
@@ -63,54 +28,20 @@ func newDeliverer(spec rules.SinkSpec, version string, log *slog.Logger) (sinks.
 	return nil, errors.New("there is nothing to deliver to")
 }
 
-func newNATS(spec rules.SinkSpec, version string, log *slog.Logger) (sinks.Sink, error) {
-	n := spec.NATS
-	cfg := nats.Config{
-		URL:         n.URL.Reveal(),
-		JetStream:   n.JetStream,
-		Stream:      n.Stream,
-		Request:     n.Request,
-		Binary:      n.Binary,
-		User:        n.User.Reveal(),
-		Password:    n.Password.Reveal(),
-		Token:       n.Token.Reveal(),
-		NKey:        n.NKey.Reveal(),
-		CredsFile:   n.CredsFile,
-		InboxPrefix: n.InboxPrefix,
-		Timeout:     n.Timeout,
-		MaxPending:  n.MaxPending,
-		Version:     version,
-	}
-	if t := n.TLS; t != nil {
-		cfg.TLS = &nats.TLS{CAFile: t.CAFile, CertFile: t.CertFile, KeyFile: t.KeyFile, HandshakeFirst: t.HandshakeFirst}
-	}
-	if log != nil {
-		cfg.Log = log.With("sink", spec.Name)
-	}
-	s, err := nats.New(cfg)
+func newWebhook(spec rules.SinkSpec, version string) (sinks.Sink, error) {
+	cfg := webhookConfig(spec.Webhook)
+	cfg.Concurrency, cfg.Version = spec.Concurrency, version
+	s, err := webhook.New(cfg)
 	if err != nil {
-		return nil, err // not s, which would be a sink that is no sink
+		return nil, err // not s, which would be a sink that is none
 	}
 	return s, nil
 }
 
-func newWebhook(spec rules.SinkSpec, version string) (sinks.Sink, error) {
-	w := spec.Webhook
-	cfg := webhook.Config{
-		URL:         w.URL.Reveal(),
-		Timeout:     w.Timeout,
-		Concurrency: spec.Concurrency,
-		RetryOn:     w.RetryOn,
-		DeadOn:      w.DeadOn,
-		Version:     version,
-	}
-	for _, h := range w.Headers {
-		cfg.Headers = append(cfg.Headers, keyhook.Header{Name: h.Name, Value: h.Value.Reveal()})
-	}
-	for _, secret := range w.Sign {
-		cfg.Sign = append(cfg.Sign, secret.Reveal())
-	}
-	s, err := webhook.New(cfg)
+func newNATS(spec rules.SinkSpec, version string, log *slog.Logger) (sinks.Sink, error) {
+	cfg := natsConfig(spec.NATS)
+	cfg.Version, cfg.Log = version, log.With("sink", spec.Name)
+	s, err := nats.New(cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"keyhook"
 	"keyhook/rules"
+	"keyhook/sinks/nats"
 	"keyhook/sinks/webhook"
 )
 
@@ -17,7 +18,7 @@ func checkWebhook(spec rules.WebhookSpec) []rules.FieldProblem {
 	return fieldProblems(err)
 }
 
-// fieldProblems takes apart what [webhook.New] has joined.
+// fieldProblems takes apart what the New of a sink has joined.
 func fieldProblems(err error) []rules.FieldProblem {
 	if err == nil {
 		return nil
@@ -29,11 +30,15 @@ func fieldProblems(err error) []rules.FieldProblem {
 		}
 		return all
 	}
-	var field *webhook.FieldError
-	if errors.As(err, &field) {
-		return []rules.FieldProblem{{Field: field.Field, Message: field.Message, Hint: field.Hint}}
+	var ofWebhook *webhook.FieldError
+	if errors.As(err, &ofWebhook) {
+		return []rules.FieldProblem{{Field: ofWebhook.Field, Message: ofWebhook.Message, Hint: ofWebhook.Hint}}
 	}
-	return []rules.FieldProblem{{Field: "webhook", Message: "cannot be used: " + err.Error()}}
+	var ofNATS *nats.FieldError
+	if errors.As(err, &ofNATS) {
+		return []rules.FieldProblem{{Field: ofNATS.Field, Message: ofNATS.Message, Hint: ofNATS.Hint}}
+	}
+	return []rules.FieldProblem{{Field: "the sink", Message: "cannot be used: " + err.Error()}}
 }
 
 // webhookConfig returns what spec says in the terms of the sink.

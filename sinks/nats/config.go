@@ -197,7 +197,7 @@ func (p *problems) authentication(c *Config) {
 		}
 	}
 	if len(ways) > 1 {
-		p.add(ways[1], "give one of them", "%s is given as well", ways[0])
+		p.add(ways[1], "give one of them", "does not go with %s", ways[0])
 	}
 	switch {
 	case c.User != "" && c.Password == "":
@@ -223,7 +223,7 @@ func userKey(seed string) (nkeys.KeyPair, error) {
 
 func (p *problems) mode(c *Config) {
 	if c.JetStream && c.Request {
-		p.add("request", "an acknowledgement of a stream or the reply of an application: give one of them", "jetstream is given as well")
+		p.add("request", "an acknowledgement of a stream or the reply of an application: give one of them", "does not go with jetstream")
 	}
 	switch {
 	case c.Stream == "":

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 
@@ -17,20 +18,20 @@ func (t *TLS) load() (*tls.Config, error) {
 	if t.CAFile != "" {
 		pem, err := os.ReadFile(t.CAFile)
 		if err != nil {
-			return nil, &FieldError{Field: "tls.ca_file", Message: t.CAFile + ": " + reason(err)}
+			return nil, &FieldError{Field: "tls.ca_file", Message: "cannot be read: " + t.CAFile + ": " + reason(err)}
 		}
 		cfg.RootCAs = x509.NewCertPool()
 		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, &FieldError{Field: "tls.ca_file", Message: t.CAFile + " holds no certificate", Hint: "it must hold PEM blocks of type CERTIFICATE"}
+			return nil, &FieldError{Field: "tls.ca_file", Message: "holds no certificate: " + t.CAFile, Hint: "it must hold PEM blocks of type CERTIFICATE"}
 		}
 	}
 	if (t.CertFile == "") != (t.KeyFile == "") {
-		return nil, &FieldError{Field: "tls.cert_file", Message: "cert_file and key_file go together"}
+		return nil, &FieldError{Field: "tls.cert_file", Message: "needs a key_file, and a key_file needs it"}
 	}
 	if t.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 		if err != nil {
-			return nil, &FieldError{Field: "tls.cert_file", Message: "the certificate and its key cannot be used: " + reason(err)}
+			return nil, &FieldError{Field: "tls.cert_file", Message: "cannot be used with its key_file: " + reason(err)}
 		}
 		cfg.Certificates = []tls.Certificate{pair}
 	}
@@ -42,13 +43,13 @@ func (t *TLS) load() (*tls.Config, error) {
 func readCreds(path string) ([]byte, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, errors.New(path + ": " + reason(err))
+		return nil, errors.New("cannot be read: " + path + ": " + reason(err))
 	}
 	if _, err := nkeys.ParseDecoratedJWT(data); err != nil {
-		return nil, errors.New(path + " holds no JWT")
+		return nil, errors.New("holds no JWT: " + path)
 	}
 	if _, err := nkeys.ParseDecoratedUserNKey(data); err != nil {
-		return nil, errors.New(path + " holds no seed of a user")
+		return nil, errors.New("holds no seed of a user: " + path)
 	}
 	return data, nil
 }
@@ -82,7 +83,7 @@ func (c *Config) authenticate() ([]natsgo.Option, error) {
 	case c.CredsFile != "":
 		data, err := readCreds(c.CredsFile)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("creds_file %w", err)
 		}
 		return []natsgo.Option{natsgo.UserCredentialBytes(data)}, nil
 	}
