@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -61,6 +62,27 @@ func openDirectory(filesystem vfs.FS, path string) (_ *directory, err error) {
 func (d *directory) join(name string) string { return d.fs.PathJoin(d.path, name) }
 
 func (d *directory) database() string { return d.join(databaseName) }
+
+// tighten takes the directory, which is ours, from everybody but its owner: it
+// holds what is owed, and that may hold secrets. It returns the mode that it
+// could not change, 0 if all is well.
+func (d *directory) tighten(chmod func(string, fs.FileMode) error) (open fs.FileMode, err error) {
+	if d.fs != vfs.Default {
+		return 0, nil // has no modes, or not ours to change
+	}
+	info, err := os.Stat(d.path)
+	if err != nil {
+		return 0, err
+	}
+	const others = 0o077
+	if info.Mode().Perm()&others == 0 {
+		return 0, nil
+	}
+	if err := chmod(d.path, info.Mode()&^others); err != nil {
+		return info.Mode().Perm(), err
+	}
+	return 0, nil
+}
 
 // create makes the directory.
 func (d *directory) create() error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -129,6 +130,44 @@ func TestADirectoryIsForItsOwner(t *testing.T) {
 		if info, err := os.Stat(d); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("%s: %v, %v", d, info.Mode(), err)
 		}
+	}
+}
+
+// A directory that somebody has made beforehand, or has opened up since.
+func TestAnOpenDirectoryIsTakenFromOthers(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 { // a new one, and one of ours
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%v, %v", info.Mode(), err)
+		}
+	}
+}
+
+// One that belongs to somebody else, such as the root of a volume, is used.
+func TestAnOpenDirectoryOfSomebodyElseIsWarnedOf(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	cfg := Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil)), chmod: func(string, fs.FileMode) error { return syscall.EPERM }}
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed(t, s)
+	if !strings.Contains(log.String(), "others than its owner may look into it") || !strings.Contains(log.String(), "mode=0755") {
+		t.Errorf("it logs\n%s", &log)
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -21,8 +23,8 @@ var (
 
 // Config is what a Store needs to know.
 type Config struct {
-	// Dir is the data directory. It is created, readable by its owner alone, if
-	// it does not exist.
+	// Dir is the data directory. It is created if it does not exist. It is made
+	// readable by its owner alone, as far as that can be done.
 	Dir string
 	// Reserve is how many bytes a commit leaves free on the disk, beyond what it
 	// may take itself. Default 64 MiB; negative: none.
@@ -32,7 +34,8 @@ type Config struct {
 	// Logger is told of failures. Default: nobody.
 	Logger *slog.Logger
 
-	memtable uint64 // its size, for tests that want flushes; default memtableSize
+	memtable uint64                          // its size, for tests that want flushes; default memtableSize
+	chmod    func(string, fs.FileMode) error // for tests of directories of others; default os.Chmod
 }
 
 const defaultReserve = 64 << 20
@@ -44,6 +47,7 @@ type Store struct {
 	reserve  int64
 	memtable uint64
 	cache    *pebble.Cache
+	chmod    func(string, fs.FileMode) error
 
 	writing sync.Mutex // held by a commit
 	enc     encoder    // guarded by writing
@@ -89,12 +93,15 @@ func open(cfg Config, filesystem vfs.FS) (*Store, error) {
 	if cfg.memtable == 0 {
 		cfg.memtable = memtableSize
 	}
+	if cfg.chmod == nil {
+		cfg.chmod = os.Chmod
+	}
 	dir, err := openDirectory(filesystem, cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{
-		dir: dir, log: cfg.Logger, reserve: max(cfg.Reserve, 0), memtable: cfg.memtable, cache: pebble.NewCache(cfg.CacheSize),
+		dir: dir, log: cfg.Logger, reserve: max(cfg.Reserve, 0), memtable: cfg.memtable, cache: pebble.NewCache(cfg.CacheSize), chmod: cfg.chmod,
 	}
 	if err := s.begin(); err != nil {
 		s.cache.Unref()
@@ -108,6 +115,9 @@ func (s *Store) begin() error {
 	isNew, err := s.dir.begin()
 	if err != nil {
 		return err
+	}
+	if open, err := s.dir.tighten(s.chmod); err != nil {
+		s.log.Warn("data directory: others than its owner may look into it", "dir", s.dir.path, "mode", fmt.Sprintf("%04o", open), "error", err)
 	}
 	if err := s.dir.withdraw(); err != nil {
 		return explain(s.dir.path, err)
