@@ -108,20 +108,6 @@ func TestCompactionWhileAwayHaltsTheRangeAndNoOther(t *testing.T) {
 	}
 }
 
-func TestAPositionRightBeforeTheCompactedRevisionGoesOn(t *testing.T) {
-	f := newFixture(t)
-	l := newLedger(checkpointtest.NewMemory())
-	r := begin(t, l, config(f.Client(), l, prefix("/a/")))
-	r.awaitReady()
-	f.put("/a/k", "1")
-	l.wait(t, 1)
-	r.stop()
-	f.compact(f.put("/a/k", "2"))
-	l = newLedger(l.mem)
-	begin(t, l, config(f.Client(), l, prefix("/a/")))
-	equal(t, l.wait(t, 1), "3 PUT /a/k=2 v2 c2 prev=1@2 last=1@2")
-}
-
 func TestRolledBackHistoryHaltsTheRange(t *testing.T) {
 	for _, c := range []struct {
 		name  string

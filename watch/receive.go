@@ -3,16 +3,12 @@ package watch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
-
-	"keyhook"
-	"keyhook/checkpoint"
 )
 
 var (
@@ -58,7 +54,7 @@ func (r *runner) session(ctx context.Context, q *queue, rd *reader, alive func()
 	}
 	rd.restart()
 	h := r.hearing(ctx, cancel, s)
-	err = r.drain(s, q, rd, func() { h.heard(); alive() })
+	err = r.drain(ctx, s, q, rd, func() { h.heard(); alive() })
 	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
 		err = cause
 	}
@@ -68,7 +64,8 @@ func (r *runner) session(ctx context.Context, q *queue, rd *reader, alive func()
 }
 
 // drain queues responses until the stream ends or the queue is full.
-func (r *runner) drain(s stream, q *queue, rd *reader, heard func()) error {
+func (r *runner) drain(ctx context.Context, s stream, q *queue, rd *reader, heard func()) error {
+	established := false
 	for {
 		resp, err := s.recv()
 		if err != nil {
@@ -81,8 +78,19 @@ func (r *runner) drain(s stream, q *queue, rd *reader, heard func()) error {
 		case resp.GetCanceled():
 			return canceledError(resp)
 		case resp.GetCreated():
-			r.established(rd.pos)
+			gone, err := r.gone(ctx, rd.pos, resp.GetHeader().GetRevision())
+			if err != nil {
+				return err
+			}
+			if !gone {
+				r.established(rd.pos)
+				established = true
+			}
 			continue
+		}
+		if !established { // it was compacted when it had been read
+			r.established(rd.pos)
+			established = true
 		}
 		heard()
 		r.seen.sawRevision(resp.GetHeader().GetRevision())
@@ -109,48 +117,6 @@ func canceledError(resp *etcdserverpb.WatchResponse) error {
 		return errors.New(reason)
 	}
 	return errors.New("etcd cancelled the watch")
-}
-
-// check reads linearizably whether etcd's history still contains pos. A watch
-// from a revision that does not exist yet would be accepted, and skip changes.
-func (r *runner) check(ctx context.Context, pos keyhook.Position, anchor *checkpoint.Anchor) error {
-	h, err := r.etcd.head(ctx, r.rng)
-	if err != nil {
-		return err
-	}
-	if err := r.sameCluster(h); err != nil {
-		return err
-	}
-	read := pos.Revision()
-	if pos.Admitted > 0 {
-		read = pos.Next
-	}
-	if h.revision < read {
-		return rolledBackError(r.rng, fmt.Errorf("etcd is at revision %d, but changes up to revision %d were read from it before", h.revision, read))
-	}
-	if anchor == nil {
-		return nil
-	}
-	kv, err := r.etcd.at(ctx, anchor.Key, anchor.Revision)
-	switch {
-	case errors.Is(err, errCompacted):
-		return nil // whether the position is compacted, too, the watch will tell
-	case err != nil && !r.rng.Contains(anchor.Key) && classify(r.rng, "", err).Kind == PermissionDenied:
-		return nil // inherited from a range that may not be read any more
-	case err != nil:
-		return err
-	case !holds(anchor, kv):
-		return rolledBackError(r.rng, fmt.Errorf("etcd's history is another one: the change of revision %d that was read before is not in it", anchor.Revision))
-	}
-	return nil
-}
-
-func (r *runner) sameCluster(h head) error {
-	r.seen.sawHead(h.revision)
-	if want := r.cfg.Identity.ClusterID; h.cluster != want {
-		return wrongClusterError(r.rng, want, h.cluster)
-	}
-	return nil
 }
 
 // hearing asks an idle stream for progress, and ends one that stays silent.

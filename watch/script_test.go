@@ -30,6 +30,7 @@ type script struct {
 	opened   []int64 // the revisions that streams began at
 	cut      []bool  // whether those streams were asked for in fragments
 	asked    int     // requests for progress
+	reads    int     // of single keys
 }
 
 func (s *script) head(context.Context, keyhook.Range) (head, error) {
@@ -39,6 +40,9 @@ func (s *script) head(context.Context, keyhook.Range) (head, error) {
 }
 
 func (s *script) at(context.Context, []byte, int64) (*mvccpb.KeyValue, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads++
 	return nil, errCompacted
 }
 
@@ -252,6 +256,26 @@ func TestCompactionInTheMiddleOfAWatchHalts(t *testing.T) {
 	if gaps, _ := r.counts.seen(); r.Status().Compacted != 9 || len(gaps) != 1 {
 		t.Fatalf("%+v, gaps %v", r.Status(), gaps)
 	}
+}
+
+// The changes were sent before the compaction, which comes between the creation
+// of the watch and the look at it.
+func TestAWatchThatWasServedInTimeIsReadyThoughItsRevisionIsCompacted(t *testing.T) {
+	behind := &etcdserverpb.WatchResponse{Created: true, Header: &etcdserverpb.ResponseHeader{Revision: 1000}}
+	pause := make(chan struct{})
+	s := &script{streams: [][]any{{behind, pause, puts(2)}}}
+	r := play(t, s)
+	r.await("the watch is created", func(Status) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.reads > 0
+	})
+	if r.Status().Ready {
+		t.Fatal("ready, though the revision is compacted and nothing was sent")
+	}
+	close(pause)
+	r.ledger.wait(t, 1)
+	r.awaitReady()
 }
 
 func TestWhatWasQueuedDecidesWhereTheNextStreamBegins(t *testing.T) {

@@ -1,0 +1,73 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"keyhook"
+	"keyhook/checkpoint"
+)
+
+// check reads linearizably whether etcd's history still contains pos. A watch
+// from a revision that does not exist yet would be accepted, and skip changes.
+func (r *runner) check(ctx context.Context, pos keyhook.Position, anchor *checkpoint.Anchor) error {
+	h, err := r.etcd.head(ctx, r.rng)
+	if err != nil {
+		return err
+	}
+	if err := r.sameCluster(h); err != nil {
+		return err
+	}
+	read := pos.Revision()
+	if pos.Admitted > 0 {
+		read = pos.Next
+	}
+	if h.revision < read {
+		return rolledBackError(r.rng, fmt.Errorf("etcd is at revision %d, but changes up to revision %d were read from it before", h.revision, read))
+	}
+	if anchor == nil {
+		return nil
+	}
+	kv, err := r.etcd.at(ctx, anchor.Key, anchor.Revision)
+	switch {
+	case errors.Is(err, errCompacted):
+		return nil // whether the position is compacted, too, the watch will tell
+	case err != nil && !r.rng.Contains(anchor.Key) && classify(r.rng, "", err).Kind == PermissionDenied:
+		return nil // inherited from a range that may not be read any more
+	case err != nil:
+		return err
+	case !holds(anchor, kv):
+		return rolledBackError(r.rng, fmt.Errorf("etcd's history is another one: the change of revision %d that was read before is not in it", anchor.Revision))
+	}
+	return nil
+}
+
+func (r *runner) sameCluster(h head) error {
+	r.seen.sawHead(h.revision)
+	if want := r.cfg.Identity.ClusterID; h.cluster != want {
+		return wrongClusterError(r.rng, want, h.cluster)
+	}
+	return nil
+}
+
+// gone reports whether the changes at pos are compacted, for a watch that was
+// created by a member at revision member. etcd creates a watch from a compacted
+// revision like any other, and cancels it only when it comes to serve it, which
+// may take 100 ms; what was not there at the creation cannot be told from what
+// is merely quiet until then.
+//
+// The boundary is that of the watch: both it and a read fail at revisions below
+// the compacted one, which itself can be read and watched. A watch that begins
+// after the member's revision misses nothing and needs no read.
+func (r *runner) gone(ctx context.Context, pos keyhook.Position, member int64) (bool, error) {
+	if pos.Next > member {
+		return false, nil
+	}
+	key, _ := bounds(r.rng)
+	_, err := r.etcd.at(ctx, key, pos.Next)
+	if errors.Is(err, errCompacted) {
+		return true, nil
+	}
+	return false, err
+}
