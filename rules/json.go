@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -95,11 +97,35 @@ func celNumber(s string) (ref.Val, error) {
 	return types.Double(f), nil
 }
 
-// jsonMap is an object that knows its size, which keeps limits from walking it.
+// jsonMap is an object that knows its size, which keeps limits from walking it,
+// and is walked in the order of its keys, so that an expression comes out the same
+// whenever the change is read.
 type jsonMap struct {
 	traits.Mapper
 	fields map[string]any // of ref.Val
+	keys   []string       // sorted, once they are needed
 	size   uint32
+}
+
+func (m *jsonMap) sorted() []string {
+	if m.keys == nil {
+		m.keys = slices.Sorted(maps.Keys(m.fields))
+	}
+	return m.keys
+}
+
+// Iterator implements [traits.Iterable].
+func (m *jsonMap) Iterator() traits.Iterator {
+	return types.NewStringList(types.DefaultTypeAdapter, m.sorted()).Iterator()
+}
+
+// Fold implements [traits.Foldable].
+func (m *jsonMap) Fold(f traits.Folder) {
+	for _, k := range m.sorted() {
+		if !f.FoldEntry(types.String(k), m.fields[k]) {
+			return
+		}
+	}
 }
 
 // Find implements [traits.Mapper] without an allocation.
