@@ -58,21 +58,32 @@ func (e *Error) Halts() bool {
 // errCompacted means that a read at a revision came too late.
 var errCompacted = errors.New("the revision has been compacted")
 
-const beginAnew = "to give up the lost changes, take the range out of etcd.watch, let keyhook apply that, and put it back: " +
-	"it then begins anew as etcd.start says; what is owed is still delivered"
+// A range that halted for good goes on only in a new checkpoint: a position
+// cannot be moved by hand. The deliveries of the old one are worth waiting for.
+const (
+	beginAnew = "deliveries that are owed go on. To resume: wait until /api/v1/status shows nothing owed, stop keyhook, " +
+		"move its data directory (checkpoint.disk.dir) away, and start it with "
+	leftBehind = "; what is still owed then, and the dead letters, stay behind in the old directory"
+)
 
 func compactedError(r keyhook.Range, pos keyhook.Position, compacted int64) *Error {
 	return &Error{
-		Kind: Compacted, Range: r, Hint: beginAnew,
-		Err: fmt.Errorf("etcd has compacted its history up to revision %d, the changes from revision %d to %d cannot be read any more",
+		Kind: Compacted, Range: r,
+		Err: fmt.Errorf("etcd has compacted its history up to revision %d, the changes from revision %d to %d cannot be read any more; "+
+			"to repair the gap is not available in this version (etcd.on_gap)",
 			compacted, pos.Next, compacted-1),
+		Hint: beginAnew + "etcd.start: snapshot (a synthetic PUT for each key as it is now; deletions are not told), " +
+			"or etcd.start: earliest (the changes that etcd still has, those that were delivered before again, with the same ids)" + leftBehind,
 	}
 }
 
 func rolledBackError(r keyhook.Range, err error) *Error {
 	return &Error{
-		Kind: RolledBack, Range: r, Err: err,
-		Hint: "etcd was probably restored from a snapshot, or etcd.endpoints name a copy of it; " + beginAnew,
+		Kind: RolledBack, Range: r,
+		Err: fmt.Errorf("%w; to repair that is not available in this version (etcd.on_gap)", err),
+		Hint: "etcd was restored from a backup or set up anew, or etcd.endpoints name a copy of it: if so, correct them and start keyhook again. Else " +
+			beginAnew + "another source (revisions come again, and ids must not) and " +
+			"etcd.start: snapshot (a synthetic PUT for each key as it is now), or etcd.start: earliest (the changes that the new history has)" + leftBehind,
 	}
 }
 
@@ -80,7 +91,7 @@ func wrongClusterError(r keyhook.Range, want, got uint64) *Error {
 	return &Error{
 		Kind: WrongCluster, Range: r,
 		Err:  fmt.Errorf("this is the etcd cluster %x, but the checkpoint belongs to cluster %x", got, want),
-		Hint: "check etcd.endpoints; to follow another etcd, give keyhook another data directory",
+		Hint: "check etcd.endpoints; to follow this etcd instead, stop keyhook and start it with another data directory (checkpoint.disk.dir)" + leftBehind,
 	}
 }
 

@@ -92,7 +92,7 @@ func TestCompactionWhileAwayHaltsTheRangeAndNoOther(t *testing.T) {
 	f.put("/b/k", "1")
 	equal(t, l.wait(t, 1), "4 PUT /b/k=1 v1 c4")
 
-	// The hint: take the range out, and put it back.
+	// A range that is taken out and put back begins anew.
 	if err := r.SetRanges([]keyhook.Range{prefix("/b/")}); err != nil {
 		t.Fatal(err)
 	}
