@@ -5,7 +5,7 @@
 //
 // The path of one change reads as the folders do:
 //
-//	etcd ──▶ watch ──▶ rules ──▶ dispatcher ──▶ sinks ──▶ webhook
+//	etcd ──▶ watch ──▶ rules ──▶ dispatcher ──▶ sinks ──▶ webhook, NATS
 //	           ▲                     │  ▲
 //	           └── mirror ───────────▼──┘
 //	                            checkpoint

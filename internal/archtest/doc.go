@@ -6,7 +6,7 @@
 //	internal/cli ──▶ internal/app ──▶ watch, rules, dispatcher
 //	                     │                        │
 //	                     ▼                        ▼
-//	       sinks/webhook, checkpoint/disk ──▶ sinks, checkpoint ──▶ keyhook
+//	 sinks/webhook, sinks/nats, checkpoint/disk ──▶ sinks, checkpoint ──▶ keyhook
 //
 // A new package needs a line in the table of layers_test.go: where it stands is
 // a decision.

@@ -90,9 +90,9 @@ func Run(p Process) int {
 func command(p *Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "keyhook",
-		Short: "etcd changes, through CEL rules, to webhooks: nothing lost, each key in order",
+		Short: "etcd changes, through CEL rules, to webhooks and NATS: nothing lost, each key in order",
 		Long: `keyhook watches etcd, evaluates CEL rules on every change of a key, and delivers
-what matches to webhooks. It resumes where it stopped, retries, and keeps what it
+what matches to webhooks and NATS. It resumes where it stopped, retries, and keeps what it
 could not deliver.
 
 Try it, with nothing installed:   keyhook dev
