@@ -3,6 +3,7 @@ package nats_test
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -49,9 +50,10 @@ func BenchmarkJetStream(b *testing.B) {
 	delivery := func() *keyhook.Delivery {
 		return &keyhook.Delivery{ID: strconv.FormatInt(ids.Add(1), 10), Message: keyhook.Message{Subject: "bench", Body: body}}
 	}
-	for _, size := range []int{1, 16, 256} {
-		b.Run(fmt.Sprintf("64 callers, slices of %d", size), func(b *testing.B) {
-			b.SetParallelism(32) // times two processors
+	for _, shape := range []struct{ callers, size int }{{16, 1}, {64, 1}, {256, 1}, {1024, 1}, {16, 16}, {16, 256}} {
+		size := shape.size
+		b.Run(fmt.Sprintf("%d callers, slices of %d", shape.callers, size), func(b *testing.B) {
+			b.SetParallelism(max(shape.callers/runtime.GOMAXPROCS(0), 1))
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for ds := make([]*keyhook.Delivery, 0, size); ; ds = ds[:0] {

@@ -141,11 +141,12 @@ func (s *Sink) open(ctx context.Context, t target) (*link, error) {
 	var dialed error
 	release := func() bool { return true }
 	opts = append(opts, natsgo.SetCustomDialer(dialFunc(func(network, address string) (net.Conn, error) {
-		l.socket, dialed = dialer.DialContext(ctx, network, address)
-		if dialed == nil {
-			release = context.AfterFunc(ctx, func() { _ = l.socket.Close() }) // ends the handshake
+		var conn net.Conn
+		if conn, dialed = dialer.DialContext(ctx, network, address); dialed != nil {
+			return nil, dialed
 		}
-		return l.socket, dialed
+		release = context.AfterFunc(ctx, func() { _ = conn.Close() }) // ends the handshake
+		return socket{conn}, nil
 	})))
 	conn, err := natsgo.Connect(t.url.String(), opts...)
 	switch {
@@ -249,7 +250,7 @@ func (s *Sink) findStream(ctx context.Context, l *link) error {
 	var info acknowledgement
 	answers := make(chan answer, 1)
 	subject := "$JS.API.STREAM.INFO." + s.cfg.Stream
-	token := l.expect(question{subject: subject, answers: answers, judge: func(m *natsgo.Msg) verdict {
+	token := l.expect(question{subject: subject, answers: answers, judge: func(_ string, m *natsgo.Msg) verdict {
 		if json.Unmarshal(m.Data, &info) != nil {
 			info = acknowledgement{}
 		}

@@ -4,25 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 
 	"keyhook/sinks"
 )
 
-// stallGrace is how long something may still write after its context has ended.
-const stallGrace = 250 * time.Millisecond
-
 // link is one connection. It lives once: when it is lost, all that waits for an
 // answer on it fails.
 type link struct {
 	conn   *natsgo.Conn
-	socket net.Conn
 	inbox  string // what subjects of answers begin with, dot included; "" if none are expected
 	redact *redactor
 
@@ -43,7 +37,7 @@ type link struct {
 type question struct {
 	subject string
 	index   int
-	judge   func(*natsgo.Msg) verdict
+	judge   func(subject string, reply *natsgo.Msg) verdict
 	answers chan<- answer // has room
 	slots   <-chan struct{}
 }
@@ -119,7 +113,7 @@ func (l *link) reply(m *natsgo.Msg) {
 	if !ok {
 		return // too late
 	}
-	if v := q.judge(m); v.final {
+	if v := q.judge(q.subject, m); v.final {
 		l.settle(token, v.err)
 	}
 }
@@ -192,29 +186,6 @@ func (l *link) cause() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.over
-}
-
-// guard breaks the connection if the caller is still writing a moment after ctx
-// has ended: a server that does not read blocks those who write, and the client
-// library knows no other way out. The caller calls done when it has written.
-func (l *link) guard(ctx context.Context) (done func()) {
-	written, ended := make(chan struct{}), make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		grace := time.NewTimer(stallGrace)
-		defer grace.Stop()
-		select {
-		case <-written:
-		case <-grace.C:
-			_ = l.socket.Close() // whoever writes is told
-		}
-	})
-	return func() {
-		close(written)
-		if !stop() {
-			<-ended
-		}
-	}
 }
 
 // alive reports whether the connection is still there.

@@ -18,6 +18,7 @@ type Sink struct {
 	servers []target
 	redact  *redactor
 	slots   chan struct{} // one for each message that waits for an acknowledgement
+	judge   func(subject string, reply *natsgo.Msg) verdict
 
 	mu       sync.Mutex
 	link     *link    // the last one
@@ -39,6 +40,10 @@ func New(c Config) (*Sink, error) {
 		return nil, err
 	}
 	s := &Sink{cfg: c, redact: newRedactor(c), slots: make(chan struct{}, c.MaxPending)}
+	s.judge = s.replied
+	if c.JetStream {
+		s.judge = s.stored
+	}
 	for _, u := range servers {
 		s.servers = append(s.servers, target{url: u})
 	}
@@ -127,7 +132,6 @@ func (s *Sink) cut(parent context.Context, before string) error {
 func (s *Sink) publish(parent, ctx context.Context, l *link, msgs []*natsgo.Msg, errs []error) {
 	answers := make(chan answer, len(msgs))
 	tokens := make([]string, 0, len(msgs))
-	written := l.guard(ctx)
 	for i, m := range msgs {
 		if m == nil {
 			continue
@@ -139,7 +143,7 @@ func (s *Sink) publish(parent, ctx context.Context, l *link, msgs []*natsgo.Msg,
 			}
 			continue
 		}
-		token := l.expect(question{subject: m.Subject, index: i, judge: s.judge(m.Subject), answers: answers, slots: s.slots})
+		token := l.expect(question{subject: m.Subject, index: i, judge: s.judge, answers: answers, slots: s.slots})
 		tokens = append(tokens, token)
 		if l.inbox != "" {
 			m.Reply = l.inbox + token
@@ -151,7 +155,6 @@ func (s *Sink) publish(parent, ctx context.Context, l *link, msgs []*natsgo.Msg,
 	if l.inbox == "" {
 		s.flush(ctx, l, tokens)
 	}
-	written()
 
 	ended := ctx.Done()
 	for range tokens {
@@ -189,14 +192,6 @@ func (s *Sink) slot(ctx context.Context, l *link) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// judge returns what is to be thought of answers to a message.
-func (s *Sink) judge(subject string) func(*natsgo.Msg) verdict {
-	if s.cfg.JetStream {
-		return s.stored(subject)
-	}
-	return s.replied(subject)
 }
 
 // flush settles what the server has read: it answers a ping behind it, and has

@@ -52,22 +52,20 @@ func nobody(m *natsgo.Msg) bool {
 // stored judges the answer to a message for a stream. What is no answer of
 // JetStream comes from an application that listens on the same subject, and
 // says nothing about the stream.
-func (s *Sink) stored(subject string) func(*natsgo.Msg) verdict {
-	return func(m *natsgo.Msg) verdict {
-		if nobody(m) {
-			return verdict{s.noStream(subject), true}
-		}
-		var ack acknowledgement
-		switch err := json.Unmarshal(m.Data, &ack); {
-		case err != nil:
-			return verdict{}
-		case ack.Error != nil:
-			return verdict{s.refused(subject, ack.Error), true}
-		case ack.Stream == "", s.cfg.Stream != "" && ack.Stream != s.cfg.Stream:
-			return verdict{}
-		}
-		return verdict{nil, true}
+func (s *Sink) stored(subject string, m *natsgo.Msg) verdict {
+	if nobody(m) {
+		return verdict{s.noStream(subject), true}
 	}
+	var ack acknowledgement
+	switch err := json.Unmarshal(m.Data, &ack); {
+	case err != nil:
+		return verdict{}
+	case ack.Error != nil:
+		return verdict{s.refused(subject, ack.Error), true}
+	case ack.Stream == "", s.cfg.Stream != "" && ack.Stream != s.cfg.Stream:
+		return verdict{}
+	}
+	return verdict{nil, true}
 }
 
 func (s *Sink) noStream(subject string) error {
@@ -99,17 +97,15 @@ func quote(s string) string { return `"` + s + `"` }
 
 // replied judges the answer of an application. Errors are told as NATS services
 // tell them.
-func (s *Sink) replied(subject string) func(*natsgo.Msg) verdict {
-	return func(m *natsgo.Msg) verdict {
-		if nobody(m) {
-			return verdict{retry("nobody listens on the subject %q", subject), true}
-		}
-		code, text := header(m, "Nats-Service-Error-Code"), header(m, "Nats-Service-Error")
-		if code == "" && text == "" {
-			return verdict{nil, true}
-		}
-		return verdict{retry("the reply is an error: %s", s.redact.clean(strings.TrimSpace(code+" "+text))), true}
+func (s *Sink) replied(subject string, m *natsgo.Msg) verdict {
+	if nobody(m) {
+		return verdict{retry("nobody listens on the subject %q", subject), true}
 	}
+	code, text := header(m, "Nats-Service-Error-Code"), header(m, "Nats-Service-Error")
+	if code == "" && text == "" {
+		return verdict{nil, true}
+	}
+	return verdict{retry("the reply is an error: %s", s.redact.clean(strings.TrimSpace(code+" "+text))), true}
 }
 
 // header returns a header, whose name is the same in upper and lower case.
