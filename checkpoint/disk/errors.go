@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"keyhook/checkpoint"
 	"keyhook/checkpoint/record"
 )
 
@@ -33,7 +34,7 @@ var (
 
 // Error is a directory that cannot be used as it is.
 type Error struct {
-	Reason error // one of the variables above
+	Reason error // one of the variables above, or [checkpoint.ErrFull]
 	Dir    string
 	Err    error // what was found; may be nil
 
@@ -62,7 +63,10 @@ func (e *Error) Unwrap() []error {
 func inUse(filesystem vfs.FS, dir string) error {
 	var holder error
 	if in, err := readInstance(filesystem, dir); err == nil {
-		holder = fmt.Errorf("pid %d, which answers at http://%s", in.PID, in.Address)
+		holder = fmt.Errorf("pid %d", in.PID)
+		if in.Address != "" {
+			holder = fmt.Errorf("pid %d, which answers at http://%s", in.PID, in.Address)
+		}
 	}
 	return &Error{Reason: ErrInUse, Dir: dir, Err: holder,
 		hint: "stop the other keyhook, or give this one a directory of its own in checkpoint.disk.dir"}
@@ -96,12 +100,23 @@ func access(dir string, err error) error {
 	return e
 }
 
+// noRoom is a file system without room for what has to be written.
+func noRoom(dir string, err error) error {
+	return &Error{Reason: checkpoint.ErrFull, Dir: dir, Err: err,
+		hint: "free some space there, or give checkpoint.disk.dir a place on another file system"}
+}
+
 // explain gives what Pebble and the records say about the directory its type.
 func explain(dir string, err error) error {
 	var tooNew *record.NewerError
+	var known *Error
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &known):
+		return err
+	case noSpace(err):
+		return noRoom(dir, err)
 	case errors.As(err, &tooNew):
 		return newer(dir, err)
 	case errors.Is(err, record.ErrMalformed), pebble.IsCorruptionError(err), errors.Is(err, pebble.ErrDBDoesNotExist):
@@ -123,7 +138,7 @@ func explainOpening(dir string, err error) error {
 	return damaged(dir, err)
 }
 
-func noSpace(err error) bool { return vfs.IsNoSpaceError(err) }
+func noSpace(err error) bool { return vfs.IsNoSpaceError(err) || errors.Is(err, syscall.EDQUOT) }
 
 // lockError tells a directory that is held already from one that cannot be
 // locked at all. A second store in this process has no error of its own, with

@@ -3,7 +3,9 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -90,6 +92,41 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 			return nil
 		}, func() bool { return n.Load() >= i }
 	})
+}
+
+// A disk that is full at the start, on whichever write that shows: the error says
+// how much room there must be, and the next try goes on.
+func TestAStartWithoutRoomSaysHowMuchIsWanted(t *testing.T) {
+	existing, want := filled(t)
+	for name, mem := range map[string]*vfs.MemFS{"a new directory": vfs.NewMem(), "one that holds something": existing} {
+		mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 3 << 20, TotalBytes: 1 << 40})
+		var left atomic.Int64
+		filesystem := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if counts(op) && left.Add(-1) < 0 {
+				return &fs.PathError{Op: "write", Path: op.Path, Err: syscall.ENOSPC}
+			}
+			return nil
+		}))
+		refusals := 0
+		for n := int64(0); ; n++ {
+			left.Store(n)
+			s, err := open(Config{Dir: "data"}, filesystem)
+			if err == nil {
+				left.Store(1 << 40)
+				closed(t, s)
+				break
+			}
+			refused(t, err, checkpoint.ErrFull)
+			if !strings.Contains(err.Error(), "3 MiB are free, at least 65 MiB must be free") {
+				t.Fatalf("%s, write %d: %v", name, n, err)
+			}
+			refusals++
+		}
+		if refusals < 2 {
+			t.Errorf("%s: it needs %d writes only", name, refusals)
+		}
+	}
+	same(t, dumpOf(t, existing), want)
 }
 
 // counts reports whether op is a write that may fail. Removing is no business

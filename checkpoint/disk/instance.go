@@ -12,7 +12,7 @@ import (
 // Instance is how the other commands find the process that holds a directory.
 type Instance struct {
 	ID      string `json:"id"`      // new with every start
-	Address string `json:"address"` // of the admin interface, host:port
+	Address string `json:"address"` // of the admin interface, host:port; empty while it starts
 	PID     int    `json:"pid"`
 }
 

@@ -74,7 +74,8 @@ type database struct {
 }
 
 // Open takes the directory and opens the database in it. Where the directory
-// cannot be used as it is, the error is an [Error].
+// cannot be used as it is, the error is an [Error]. With [checkpoint.ErrFull]
+// there is no room to begin; it may be called again when there is.
 func Open(cfg Config) (*Store, error) { return open(cfg, vfs.Default) }
 
 func open(cfg Config, filesystem vfs.FS) (*Store, error) {
@@ -98,16 +99,34 @@ func open(cfg Config, filesystem vfs.FS) (*Store, error) {
 	}
 	dir, err := openDirectory(filesystem, cfg.Dir)
 	if err != nil {
-		return nil, err
+		return nil, roomWanted(err, filesystem, cfg)
 	}
 	s := &Store{
 		dir: dir, log: cfg.Logger, reserve: max(cfg.Reserve, 0), memtable: cfg.memtable, cache: pebble.NewCache(cfg.CacheSize), chmod: cfg.chmod,
 	}
 	if err := s.begin(); err != nil {
 		s.cache.Unref()
-		return nil, errors.Join(err, dir.lock.Close())
+		return nil, errors.Join(roomWanted(err, filesystem, cfg), dir.lock.Close())
 	}
 	return s, nil
+}
+
+// roomWanted adds to the error of an Open that found no room how much there
+// should be.
+func roomWanted(err error, filesystem vfs.FS, cfg Config) error {
+	var found *Error
+	if !errors.As(err, &found) || !errors.Is(found.Reason, checkpoint.ErrFull) {
+		return err
+	}
+	wanted := fmt.Sprintf("at least %d MiB must be free", max(cfg.Reserve, 0)>>20+1)
+	usage, unknown := filesystem.GetDiskUsage(cfg.Dir)
+	if unknown != nil { // it does not exist
+		usage, unknown = filesystem.GetDiskUsage(filesystem.PathDir(cfg.Dir))
+	}
+	if unknown == nil {
+		wanted = fmt.Sprintf("%d MiB are free, %s", usage.AvailBytes>>20, wanted)
+	}
+	return noRoom(cfg.Dir, fmt.Errorf("%s: %w", wanted, found.Err))
 }
 
 // begin opens the database for the first time.
@@ -159,9 +178,6 @@ func (s *Store) reopen(create bool) error {
 	// The writes of the recovery went nowhere: the next one has to do them.
 	if err == nil {
 		broken = errors.Join(broken, db.Close())
-	}
-	if noSpace(broken) {
-		return fmt.Errorf("%w: data directory %s: %w", checkpoint.ErrFull, s.dir.path, broken)
 	}
 	return explain(s.dir.path, broken)
 }
@@ -246,8 +262,7 @@ func (s *Store) room(size int) error {
 	// A commit is written to the log, to a table, and again when tables are merged.
 	const copies = 4
 	if need := uint64(s.reserve) + copies*uint64(size); usage.AvailBytes < need { //nolint:gosec // neither is negative
-		return fmt.Errorf("%w: data directory %s: %d MiB are free, %d MiB must be",
-			checkpoint.ErrFull, s.dir.path, usage.AvailBytes>>20, need>>20+1)
+		return noRoom(s.dir.path, fmt.Errorf("%d MiB are free, %d MiB must be", usage.AvailBytes>>20, need>>20+1))
 	}
 	return nil
 }

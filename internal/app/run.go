@@ -62,6 +62,7 @@ type run struct {
 	admin      *admin.Server
 	made       chan []dispatcher.Sink // the latest, to be tried out
 	cleanups   cleanups
+	openDisk   func(disk.Config) (*disk.Store, error)
 	stopping   atomic.Bool
 	beat       atomic.Int64 // when the monitor last looked, in nanoseconds since started
 
@@ -83,7 +84,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	r := &run{opts: opts, log: opts.Logger, instance: rand.Text(), started: time.Now(), made: make(chan []dispatcher.Sink, 1)}
+	r := &run{opts: opts, log: opts.Logger, instance: rand.Text(), started: time.Now(), made: make(chan []dispatcher.Sink, 1), openDisk: disk.Open}
 	defer func() { err = errors.Join(err, r.cleanups.run()) }()
 	if err := r.open(ctx); err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -121,7 +122,7 @@ func (r *run) open(ctx context.Context) (err error) {
 	r.rules = rulesState{set: plan.Rules, ranges: plan.Ranges, loaded: r.started, digest: plan.digest, config: plan.configDigest}
 	r.metrics.SetRules(ruleNames(plan.Rules))
 
-	if r.store, err = disk.Open(disk.Config{Dir: plan.Config.Checkpoint.Dir, Logger: r.log}); err != nil {
+	if r.store, err = r.openStore(ctx); err != nil {
 		return err
 	}
 	r.cleanups.add("close the store", r.store.Close)
@@ -147,15 +148,7 @@ func (r *run) open(ctx context.Context) (err error) {
 	}
 
 	r.beat.Store(int64(time.Since(r.started)))
-	r.admin, err = admin.Listen(ctx, admin.Config{
-		Listen:  plan.Config.Admin.Listen,
-		Token:   plan.Config.Admin.Token.Reveal(),
-		Status:  r.status,
-		Alive:   r.alive,
-		Metrics: r.metrics.Handler(),
-		Logger:  r.log,
-	})
-	if err != nil {
+	if r.admin, err = r.listen(ctx, r.status, r.alive); err != nil {
 		return errors.Join(err, closeSinks(all))
 	}
 	r.metrics.Follow(r.snapshot)
@@ -168,6 +161,20 @@ func (r *run) open(ctx context.Context) (err error) {
 		r.opts.Hooks.Listening(r.admin.Addr())
 	}
 	return nil
+}
+
+// listen takes the admin address. It holds it until the server has run or is
+// closed.
+func (r *run) listen(ctx context.Context, status func() admin.Status, alive func() error) (*admin.Server, error) {
+	cfg := r.opts.Plan.Config.Admin
+	return admin.Listen(ctx, admin.Config{
+		Listen:  cfg.Listen,
+		Token:   cfg.Token.Reveal(),
+		Status:  status,
+		Alive:   alive,
+		Metrics: r.metrics.Handler(),
+		Logger:  r.log,
+	})
 }
 
 func (r *run) sinks(set *rules.Set) ([]dispatcher.Sink, error) {
