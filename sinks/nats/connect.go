@@ -67,7 +67,7 @@ func (s *Sink) dial() {
 	if s.link != nil {
 		servers = append(servers, discovered(s.link, s.servers)...)
 	}
-	rand.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
+	rand.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] }) //nolint:gosec // spreads load
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &dialing{done: make(chan struct{})}
 	s.dialing, s.cancel = d, cancel

@@ -85,7 +85,7 @@ func (s *Sink) refused(subject string, e *apiError) error {
 	case codeOtherStream:
 		text = "the subject " + quote(subject) + " belongs to another stream than " + quote(s.cfg.Stream)
 	default:
-		if e.Code == 429 { //nolint:usestdlibvars // JetStream borrows the numbers of HTTP
+		if e.Code == 429 {
 			failure.Kind = sinks.Throttled
 		}
 	}
