@@ -25,14 +25,21 @@ const (
 )
 
 // fileWatch tells when the files that globs match may have changed.
+//
+//	change ──▶ settle ──▶ less than before? ──no──────────────────▶ changed
+//	                        │      ▲                                   ▲
+//	                        └─yes──┘ until it is back, or stays away ──┘
 type fileWatch struct {
-	globs []string
-	log   *slog.Logger
+	globs  []string
+	list   func() listing // of the files whose loss is waited out
+	losses *losses
+	log    *slog.Logger
 }
 
 // run calls changed, from this goroutine, within a second of each change, until
-// ctx ends. It may call it without one.
-func (w *fileWatch) run(ctx context.Context, changed func(context.Context)) (err error) {
+// ctx ends. It may call it without one. The listing is of what is there then;
+// if changed returns false it found something else, and is called again.
+func (w *fileWatch) run(ctx context.Context, changed func(listing) bool) (err error) {
 	var events <-chan fsnotify.Event
 	var failures <-chan error
 	notifier, err := fsnotify.NewWatcher()
@@ -49,36 +56,51 @@ func (w *fileWatch) run(ctx context.Context, changed func(context.Context)) (err
 	defer quiet.Stop()
 
 	var since time.Time // the first change that is being waited out
-	wait := func() {
-		now := time.Now()
+	wait := func(from time.Time) {
 		if since.IsZero() {
-			since = now
+			since = from
 		}
-		quiet.Reset(max(0, min(settle, settleAtMost-now.Sub(since))))
+		quiet.Reset(max(0, min(settle, settleAtMost-time.Since(since))))
 	}
 	w.follow(notifier)
-	last := w.fingerprint()
-	wait() // whatever was changed since the files were read
+	last, looked := w.fingerprint(), time.Now()
+	wait(looked) // whatever was changed since the files were read
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case e := <-events:
 			if w.concerns(e.Name) {
-				wait()
+				wait(time.Now())
 			}
 		case err := <-failures:
 			w.log.Warn("the system missed changes of the rule files; polling finds them", "error", err)
 		case <-poll.C:
+			before := looked
+			looked = time.Now()
 			if now := w.fingerprint(); now != last {
 				last = now
 				w.follow(notifier)
-				wait()
+				wait(before)
 			}
 		case <-quiet.C:
+			last, looked = w.fingerprint(), time.Now()
+			there := w.list()
+			if since.IsZero() {
+				since = looked
+			}
+			w.losses.look(there, since)
 			since = time.Time{}
-			last = w.fingerprint()
-			changed(ctx)
+			if left := w.losses.wait(looked); left > 0 {
+				w.log.Debug("rule files are gone or shorter than before; waiting whether they come back", "files", w.losses.paths())
+				quiet.Reset(left)
+				continue
+			}
+			if changed(there) {
+				w.losses.take(there)
+			} else {
+				wait(time.Now())
+			}
 		}
 	}
 }

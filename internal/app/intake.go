@@ -81,6 +81,7 @@ func (r *run) newWatcher(id checkpoint.Identity, states []checkpoint.RangeState)
 		Observer: observer{r.metrics},
 	})
 	if err == nil {
+		r.warnGivenUp(states, r.rules.ranges)
 		r.watcher = w
 	}
 	return w, err

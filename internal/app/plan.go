@@ -28,8 +28,9 @@ type Plan struct {
 	// Warnings are about what works and is probably not meant.
 	Warnings strictyaml.Problems
 
-	digest       string // of the rule files
-	configDigest string // of the configuration
+	files        listing // of the rules
+	digest       string  // of the rule files
+	configDigest string  // of the configuration
 }
 
 // Load reads the configuration at path and the rules that it names. It touches
@@ -45,7 +46,7 @@ func Load(path string) (*Plan, error) {
 	if err := append(problems, more...).Err(); err != nil {
 		return nil, err
 	}
-	p := &Plan{Config: cfg, Rules: set, Ranges: rangesOf(cfg, set), digest: files.digest(), configDigest: digestOf(path)}
+	p := &Plan{Config: cfg, Rules: set, Ranges: rangesOf(cfg, set), files: files.listing(), digest: files.digest(), configDigest: digestOf(path)}
 	p.Warnings = append(p.Warnings, cfg.Warnings...)
 	p.Warnings = append(p.Warnings, set.Warnings()...)
 	return p, nil
@@ -64,6 +65,40 @@ func readRules(cfg *config.Config) ruleFiles {
 		f.files = append(f.files, rules.File{Path: file.Path, Data: file.Data})
 	}
 	return f
+}
+
+// sizes lists the files that the configuration names now.
+func sizes(cfg *config.Config) listing {
+	paths, _ := cfg.RulePaths() // what is wrong with a glob is a problem of the next load
+	all := listing{}
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil {
+			all[path] = info.Size()
+		}
+	}
+	return all
+}
+
+// listing lists the files as they were read.
+func (f ruleFiles) listing() listing {
+	all := listing{}
+	for _, file := range f.files {
+		all[file.Path] = int64(len(file.Data))
+	}
+	return all
+}
+
+// lacks reports whether something of a listing was gone when the files were
+// read, and was not a problem of theirs.
+func (f ruleFiles) lacks(seen listing) bool {
+	read := f.listing()
+	for path, size := range seen {
+		known := slices.ContainsFunc(f.problems, func(p strictyaml.Problem) bool { return p.Path == path })
+		if n, ok := read[path]; !known && (!ok || n < min(size, strictyaml.MaxFile)) {
+			return true
+		}
+	}
+	return false
 }
 
 // digest is equal for files that are equal.

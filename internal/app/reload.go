@@ -25,41 +25,43 @@ type rulesState struct {
 
 // reloads loads the rules when their files change, and whenever it is told to.
 func (r *run) reloads(ctx context.Context) error {
-	changed := make(chan struct{}, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	cfg := r.opts.Plan.Config
-	files := fileWatch{log: r.log, globs: []string{config.Literal(cfg.Path)}}
+	files := fileWatch{
+		log:    r.log,
+		globs:  []string{config.Literal(cfg.Path)},
+		list:   func() listing { return sizes(cfg) },
+		losses: newLosses(r.opts.Plan.files),
+	}
 	for _, glob := range cfg.Rules {
 		files.globs = append(files.globs, glob.Pattern)
 	}
-	group.Go(func() error {
-		return files.run(ctx, func(context.Context) {
-			select {
-			case changed <- struct{}{}:
-			default: // one is waiting, and will see this change as well
-			}
-		})
-	})
+	group.Go(func() error { return files.run(ctx, r.reload) })
 	group.Go(func() error {
 		for {
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-changed:
-				r.reload(false)
 			case <-r.opts.Reload:
-				r.reload(true)
+				r.reload(nil)
 			}
 		}
 	})
 	return group.Wait()
 }
 
-// reload makes the files run, all of them or none. Unless it is forced it does
-// nothing if they are as they were when it last looked.
-func (r *run) reload(forced bool) {
+// reload makes the files run, all of them or none. It does nothing if they are
+// as they were when it last looked; and nothing, and returns false, if they hold
+// less than what was seen of them. It is forced if nothing was seen.
+func (r *run) reload(seen listing) bool {
+	r.reloading.Lock()
+	defer r.reloading.Unlock()
+	forced := seen == nil
 	cfg := r.opts.Plan.Config
 	files, main := readRules(cfg), digestOf(cfg.Path)
+	if files.lacks(seen) {
+		return false
+	}
 	r.mu.Lock()
 	edited := main != r.rules.config
 	r.rules.config = main
@@ -71,7 +73,7 @@ func (r *run) reload(forced bool) {
 		r.log.Warn("the configuration was edited: it takes effect at the next start", "config", cfg.Path)
 	}
 	if same && !forced {
-		return
+		return true
 	}
 	set, problems := files.compile(cfg, running)
 	err := problems.Err()
@@ -87,6 +89,7 @@ func (r *run) reload(forced bool) {
 	if hook := r.opts.Hooks.Reloaded; hook != nil {
 		hook(err)
 	}
+	return true
 }
 
 // install puts a set in place of the one that runs: first the sinks that it
@@ -111,6 +114,7 @@ func (r *run) install(set *rules.Set) error {
 	if r.watcher == nil {
 		return nil
 	}
+	r.warnGivenUp(r.dispatcher.Status().Ranges, ranges)
 	return r.watcher.SetRanges(ranges)
 }
 

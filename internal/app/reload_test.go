@@ -55,6 +55,29 @@ func TestARuleForOtherKeysIsWatchedFromThenOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.eventually("one range is left", func() bool { return len(p.status().Ranges) == 1 })
+	if !strings.Contains(s.logs.String(), "level=WARN msg=\"a range is no longer watched: its position and what was remembered of its keys are given up\" range=/b/ position=") {
+		t.Error("there is no warning")
+	}
+}
+
+// The same at a start: what the rules of the last one watched is given up, and
+// that is said.
+func TestAStartWithoutARuleGivesItsRangeUp(t *testing.T) {
+	s := newSite(t)
+	s.write("rules/a.yaml", s.rule("a", "/a/", "saw"))
+	s.write("rules/b.yaml", s.rule("b", "/b/", "saw"))
+	p := s.up()
+	p.stop()
+	if strings.Contains(s.logs.String(), "given up") {
+		t.Error("a warning, and nothing was given up")
+	}
+	if err := os.Remove(filepath.Join(s.dir, "rules", "b.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	s.up()
+	if !strings.Contains(s.logs.String(), "are given up\" range=/b/ position=") {
+		t.Error("there is no warning")
+	}
 }
 
 // What is wrong with new files, and what is said about it. The running rules go

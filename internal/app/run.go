@@ -66,6 +66,8 @@ type run struct {
 	stopping   atomic.Bool
 	beat       atomic.Int64 // when the monitor last looked, in nanoseconds since started
 
+	reloading sync.Mutex // held while rules are loaded
+
 	mu       sync.Mutex
 	rules    rulesState
 	client   *clientv3.Client
