@@ -78,7 +78,7 @@ func (c *compiler) compile(what string, k kind, source strictyaml.Text, scopeKey
 	}
 	opts := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
 	if x.tier = c.tierOf(k, checked, p); x.tier != nil {
-		opts = x.tier.programOptions()
+		opts = x.tier.programOptions(p.instructions)
 	}
 	program, err := c.env.Program(checked, opts...)
 	if err != nil {
@@ -158,6 +158,8 @@ type inspector struct {
 	problems  strictyaml.Problems
 	timed     bool
 	unbounded bool // its cost cannot be estimated from the sizes of the inputs
+	// instructions are those of its largest regular expression.
+	instructions uint64
 }
 
 func (p *inspector) inspect() {
@@ -193,17 +195,23 @@ func (p *inspector) called(e ast.Expr) {
 			p.unbounded = true
 		}
 	case overloads.Matches:
-		if len(args) > 0 && args[len(args)-1].Kind() != ast.LiteralKind {
+		if len(args) > 0 {
 			p.pattern(args[len(args)-1])
 		}
 	case "regex.replace", "regex.extract", "regex.extractAll":
-		if len(args) > 1 && args[1].Kind() != ast.LiteralKind {
+		if len(args) > 1 {
 			p.pattern(args[1])
 		}
 	}
 }
 
 func (p *inspector) pattern(arg ast.Expr) {
+	if arg.Kind() == ast.LiteralKind {
+		if pattern, ok := arg.AsLiteral().(types.String); ok {
+			p.instructions = max(p.instructions, patternSize(string(pattern)))
+		}
+		return
+	}
 	p.problem(arg.ID(), "a pattern that comes from elsewhere would be compiled again for each event",
 		"a regular expression must be a literal string")
 }

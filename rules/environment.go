@@ -84,12 +84,13 @@ func newEnvironment(extra ...cel.EnvOption) (*environment, error) {
 		),
 		cel.CostSizingStrategy(sizing),
 	}
-	opts = append(opts, functions()...)
-	env, err := cel.NewEnv(append(opts, extra...)...)
+	env, err := cel.NewEnv(slices.Concat(opts, functions(), costModels(), extra)...)
 	if err != nil {
 		return nil, fmt.Errorf("building the CEL environment: %w", err)
 	}
-	e.Env = env
+	if e.Env, err = guarded(env); err != nil {
+		return nil, fmt.Errorf("building the CEL environment: %w", err)
+	}
 	return e, nil
 }
 

@@ -57,7 +57,7 @@ func (f *failure) Error() string {
 	return fmt.Sprintf("%s: %s: %s", p, f.expr.what, f.text)
 }
 
-// eval evaluates x. It takes what that cost out of the event's budget.
+// eval evaluates x. It takes what that cost out of the rule's budget.
 func (x *expression) eval(st *state, timed bool) (ref.Val, *failure) {
 	vars := &st.plain
 	if timed {
@@ -72,7 +72,7 @@ func (x *expression) eval(st *state, timed bool) (ref.Val, *failure) {
 	}
 	if st.budget == 0 {
 		return nil, &failure{reason: keyhook.ReasonLimit, expr: x,
-			text: "the rules before this one have used up what expressions may cost on one event"}
+			text: "the expressions of the rule before this one have used up what a rule may cost on one event"}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), x.tier.deadline)
 	defer cancel()
@@ -89,6 +89,10 @@ func (x *expression) eval(st *state, timed bool) (ref.Val, *failure) {
 // failed tells limits and panics from errors of the expression.
 func (x *expression) failed(v ref.Val, err error) *failure {
 	f := &failure{expr: x}
+	limits := x.tier
+	if limits == nil {
+		limits = &conditionTier // only a single call can be refused
+	}
 	var canceled interpreter.EvalCancelledError
 	var celErr *types.Err
 	switch {
@@ -96,15 +100,15 @@ func (x *expression) failed(v ref.Val, err error) *failure {
 		f.reason = keyhook.ReasonLimit
 		switch canceled.Cause {
 		case interpreter.CostLimitExceeded:
-			f.text = fmt.Sprintf("the expression costs more than %d", x.tier.cost)
+			f.text = fmt.Sprintf("the expression costs more than %d", limits.cost)
 		case interpreter.MemoryLimitExceeded:
-			f.text = fmt.Sprintf("the expression makes a value of more than %d bytes", x.tier.memory)
+			f.text = fmt.Sprintf("the expression makes a value of more than %d bytes", limits.memory)
 		default:
-			f.text = fmt.Sprintf("the expression ran longer than %s", x.tier.deadline)
+			f.text = fmt.Sprintf("the expression ran longer than %s", limits.deadline)
 		}
 	case errors.Is(err, interpreter.InterruptError{}):
 		f.reason = keyhook.ReasonLimit
-		f.text = fmt.Sprintf("the expression ran longer than %s", x.tier.deadline)
+		f.text = fmt.Sprintf("the expression ran longer than %s", limits.deadline)
 	case v == nil: // an evaluation that ends with an error has it as its value
 		f.reason = keyhook.ReasonPanic
 		f.text = err.Error()

@@ -24,14 +24,15 @@ const (
 // Limits of a run. They lie above etcd's 1.5 MiB requests; escaping may make a
 // payload six times as long.
 const (
-	maxPayload  = 16 << 20  // bytes that an expression may render
-	maxJSON     = 2 << 20   // bytes of a value that is read as JSON
-	maxDepth    = 64        // nesting of JSON that is read
-	maxNesting  = 128       // nesting of JSON that is written: it may wrap what was read
-	maxHeader   = 16 << 10  // bytes of a header's value
-	maxSubject  = 1024      // bytes of a subject
-	inputSize   = 2 << 20   // bytes of one input that estimates reckon with
-	eventBudget = 5_000_000 // cost of all measured expressions on one event
+	maxPayload  = 16 << 20    // bytes that an expression may render
+	maxJSON     = 2 << 20     // bytes of a value that is read as JSON
+	maxDepth    = 64          // nesting of JSON that is read
+	maxNesting  = 128         // nesting of JSON that is written: it may wrap what was read
+	maxHeader   = 16 << 10    // bytes of a header's value
+	maxSubject  = 1024        // bytes of a subject
+	inputSize   = 2 << 20     // bytes of one input that estimates reckon with
+	maxCost     = 20_000_000  // of one expression: some 2 s of a busy core
+	eventBudget = 100_000_000 // cost of the measured expressions of one rule on one event
 )
 
 // tier bounds one evaluation. The units of cost are CEL's; memory is the
@@ -45,12 +46,12 @@ type tier struct {
 	deadline time.Duration
 }
 
-// Conditions are tried on every change that a pattern matches, messages are
-// rendered for matches only. Inputs, which nothing can make smaller, are allowed
-// for in memory.
+// Whatever reads a value as large as etcd takes once, element by element, costs
+// less than maxCost; what compares each of its elements with each other costs
+// far more. Inputs, which nothing can make smaller, are allowed for in memory.
 var (
-	conditionTier = tier{cost: 100_000, memory: 2*inputSize + 1<<20, deadline: time.Minute}
-	messageTier   = tier{cost: 1_000_000, memory: 2*inputSize + maxPayload, deadline: time.Minute}
+	conditionTier = tier{cost: maxCost, memory: 2*inputSize + 1<<20, deadline: time.Minute}
+	messageTier   = tier{cost: maxCost, memory: 2*inputSize + maxPayload, deadline: time.Minute}
 )
 
 // maxEstimate is up to which cost in the worst case a condition runs without
@@ -65,21 +66,32 @@ var (
 	sizeOptions = []types.SizeCalculatorOption{
 		types.SizeCalculatorStringUnitLength(1),
 		types.SizeCalculatorMaxDepth(maxNesting),
-		types.SizeCalculatorMaxTraversal(100_000),
+		types.SizeCalculatorMaxTraversal(2 * inputSize), // a node is a byte at least
 	}
 	sizing     = cost.AggregateSizingStrategy(sizeOptions...)
 	calculator = types.NewSizeCalculator(sizeOptions...)
 )
 
-// programOptions bound the evaluations of a program.
-func (t tier) programOptions() []cel.ProgramOption {
-	return []cel.ProgramOption{
+// sampleInterval is at which of the values that a step of a comprehension makes
+// memory is looked at. A list that grows is counted anew each time; between two
+// samples the cost bounds what is made: ten bytes of text are a unit.
+const sampleInterval = 8192
+
+// programOptions bound the evaluations of a program, whose largest regular
+// expression has a number of instructions.
+func (t tier) programOptions(instructions uint64) []cel.ProgramOption {
+	opts := []cel.ProgramOption{
 		cel.EvalOptions(cel.OptOptimize),
+		cel.CostTracking(dynamicCost{}),
 		cel.CostLimit(t.cost),
-		cel.MemoryTracking(types.MemoryTrackerSizeCalculator(calculator), types.MemoryTrackerSampleInterval(16)),
+		cel.MemoryTracking(types.MemoryTrackerSizeCalculator(calculator), types.MemoryTrackerSampleInterval(sampleInterval)),
 		cel.MemoryLimit(t.memory),
 		cel.InterruptCheckFrequency(100),
 	}
+	if instructions > 0 {
+		opts = append(opts, patternCosts(instructions))
+	}
+	return opts
 }
 
 // estimator tells CEL how large the inputs can be.
