@@ -15,7 +15,7 @@ type Set struct {
 	warnings strictyaml.Problems
 	index    *index
 	states   *statePool
-	budget   uint64 // of measured expressions on one event
+	budget   uint64 // of the measured expressions of a rule on one event
 	// compiled are its expressions, for the set that will replace it.
 	compiled map[string]compiled
 }

@@ -23,7 +23,8 @@ type state struct {
 	values     [2]valueVal // where prev and last are kept
 
 	plain, timed activation
-	budget       uint64 // what the event's measured expressions may cost still
+	budget       uint64 // what measured expressions may cost still
+	allowance    uint64 // what a rule begins with
 
 	rule      *rule
 	pattern   *pattern
@@ -89,7 +90,7 @@ func (p *statePool) get(source Source, ev *keyhook.Event, budget uint64) *state 
 	if !ok {
 		panic("rules: the pool holds something else") // New makes nothing else
 	}
-	st.event, st.source, st.budget = ev, source, budget
+	st.event, st.source, st.allowance = ev, source, budget
 	st.key.reset(ev.Key, false)
 	st.now.reset(ev.Value, ev.Type == keyhook.Delete)
 	st.prev, st.last = nil, nil
@@ -127,6 +128,7 @@ func (v *valueVal) reset(kv *keyhook.KeyValue) {
 // enter prepares st for a rule whose pattern matched.
 func (st *state) enter(r *rule, p *pattern) {
 	st.rule, st.pattern, st.limit, st.captured = r, p, nil, false
+	st.budget = st.allowance // of its own: no rule depends on what others cost
 	st.params = resize(st.params, len(r.captures))
 	st.variables = resize(st.variables, len(r.vars))
 }
