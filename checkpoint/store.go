@@ -84,8 +84,9 @@ type RangeState struct {
 	// Seed is the unfinished listing that fills the mirror; nil when it is
 	// complete. No change is read before that.
 	Seed *Seed
-	// Anchor is the last change that was read: if etcd no longer holds it at its
-	// revision, history was rolled back. Nil before the first change.
+	// Anchor is the newest change of the range before the position, listed or
+	// read: if etcd does not hold it there, history is another one. Nil if there
+	// is none, or if it was lost when the range was divided.
 	Anchor *Anchor
 	// Forgotten weighs all deletions that were seen in the range so far; see
 	// [Entry.Weight].

@@ -9,8 +9,9 @@ import (
 	"keyhook/checkpoint"
 )
 
-// check reads linearizably whether etcd's history still contains pos. A watch
-// from a revision that does not exist yet would be accepted, and skip changes.
+// check reads linearizably whether etcd's history still contains pos, as far as
+// that shows in the revision and in the anchor. A watch from a revision that does
+// not exist yet would be accepted, and skip changes.
 func (r *runner) check(ctx context.Context, pos keyhook.Position, anchor *checkpoint.Anchor) error {
 	h, err := r.etcd.head(ctx, r.rng)
 	if err != nil {
@@ -26,21 +27,7 @@ func (r *runner) check(ctx context.Context, pos keyhook.Position, anchor *checkp
 	if h.revision < read {
 		return rolledBackError(r.rng, fmt.Errorf("etcd is at revision %d, but changes up to revision %d were read from it before", h.revision, read))
 	}
-	if anchor == nil {
-		return nil
-	}
-	kv, err := r.etcd.at(ctx, anchor.Key, anchor.Revision)
-	switch {
-	case errors.Is(err, errCompacted):
-		return nil // whether the position is compacted, too, the watch will tell
-	case err != nil && !r.rng.Contains(anchor.Key) && classify(r.rng, "", err).Kind == PermissionDenied:
-		return nil // inherited from a range that may not be read any more
-	case err != nil:
-		return err
-	case !holds(anchor, kv):
-		return rolledBackError(r.rng, fmt.Errorf("etcd's history is another one: the change of revision %d that was read before is not in it", anchor.Revision))
-	}
-	return nil
+	return r.recognise(ctx, pos, anchor)
 }
 
 func (r *runner) sameCluster(h head) error {

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"keyhook"
 	"keyhook/checkpoint"
 	"keyhook/checkpoint/checkpointtest"
@@ -38,10 +40,15 @@ func TestReadyIsNeverSaidOfHistoryThatIsCompacted(t *testing.T) {
 			for range 5 {
 				f.put(c.key, "x") // 4 to 8
 			}
+			at, err := f.kv.Get(t.Context(), "/a/k", clientv3.WithRev(c.next.Revision()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			st := checkpoint.RangeState{Range: prefix("/a/"), Position: c.next, Anchor: newestOf(nil, at.Kvs, c.next.Next)}
 			f.compact(c.compacted)
 			l := newLedger(checkpointtest.NewMemory())
 			r := begin(t, l, config(f.Client(), l, prefix("/a/")), func(cfg *Config) {
-				cfg.States = []checkpoint.RangeState{{Range: prefix("/a/"), Position: c.next}}
+				cfg.States = []checkpoint.RangeState{st}
 				cfg.ProgressInterval, cfg.RecheckInterval = time.Hour, time.Hour // nobody is to depend on them
 			})
 			if c.lost {

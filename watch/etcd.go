@@ -31,6 +31,9 @@ type history interface {
 	// page lists the keys of r at revision rev, in order. errCompacted if that
 	// is gone, errTooLarge if more than maxBytes would have to be received.
 	page(ctx context.Context, r keyhook.Range, rev int64, limit, maxBytes int) (page, error)
+	// keys lists the first keys of r at revision rev, without values. errCompacted
+	// if that is gone.
+	keys(ctx context.Context, r keyhook.Range, rev int64, limit int) ([]*mvccpb.KeyValue, error)
 	// watch opens a stream of its own. It ends with ctx. In fragments, a response
 	// may have any size; as a whole, errTooLarge ends the stream at the first one
 	// of more than maxWhole bytes.
@@ -120,6 +123,12 @@ func (e *etcd) page(ctx context.Context, r keyhook.Range, rev int64, limit, maxB
 		return page{}, errTooLarge
 	}
 	return page{kvs: resp.GetKvs(), more: resp.GetMore()}, err
+}
+
+func (e *etcd) keys(ctx context.Context, r keyhook.Range, rev int64, limit int) ([]*mvccpb.KeyValue, error) {
+	key, end := bounds(r)
+	resp, err := e.read(ctx, &etcdserverpb.RangeRequest{Key: key, RangeEnd: end, Revision: rev, Limit: int64(limit), KeysOnly: true}, math.MaxInt32)
+	return resp.GetKvs(), err
 }
 
 // tooLarge reports whether this side refused to receive a message.

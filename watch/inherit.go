@@ -41,7 +41,7 @@ func inherit(old []checkpoint.RangeState, want []keyhook.Range) plan {
 		default:
 			p.drop = append(p.drop, o.Range)
 			for _, part := range parts {
-				p.inward = append(p.inward, divide(o, part, want))
+				p.inward = append(p.inward, divide(o, part))
 			}
 		}
 	}
@@ -63,13 +63,12 @@ func wanted(r keyhook.Range, want []keyhook.Range) []keyhook.Range {
 	return parts
 }
 
-// divide returns the state that a part of o begins with. The anchor recognises
-// the history for the whole of o; a part keeps it while its key may be read,
-// which is while it is watched.
-func divide(o checkpoint.RangeState, part keyhook.Range, want []keyhook.Range) checkpoint.RangeState {
+// divide returns the state that a part of o begins with. The anchor goes with the
+// part that holds its key; another part finds its own in the mirror.
+func divide(o checkpoint.RangeState, part keyhook.Range) checkpoint.RangeState {
 	s := checkpoint.RangeState{Range: part, Position: o.Position, Forgotten: o.Forgotten}
-	if a := o.Anchor; a != nil && slices.ContainsFunc(want, func(w keyhook.Range) bool { return w.Contains(a.Key) }) {
-		s.Anchor = a
+	if o.Anchor != nil && part.Contains(o.Anchor.Key) {
+		s.Anchor = o.Anchor
 	}
 	if o.Seed == nil || !reaches(part, o.Seed.Cursor) || bytes.Equal(part.End, o.Seed.Cursor) && len(part.End) > 0 {
 		return s // the seed is past the part
@@ -92,8 +91,10 @@ func merge(states []checkpoint.RangeState, want []keyhook.Range) (all []checkpoi
 		for ; j < len(states) && mergeable(s, states[j], want); j++ {
 			s.Range.End = states[j].Range.End
 			s.Forgotten = max(s.Forgotten, states[j].Forgotten)
-			if s.Anchor == nil || states[j].Anchor != nil && states[j].Anchor.Revision > s.Anchor.Revision {
-				s.Anchor = states[j].Anchor
+			if o := states[j].Anchor; s.Anchor == nil || o == nil {
+				s.Anchor = nil // none that is known to be the newest of the whole
+			} else if o.Revision > s.Anchor.Revision {
+				s.Anchor = o
 			}
 		}
 		if j > i+1 {

@@ -160,8 +160,8 @@ func TestEveryKeyKeepsItsPlaceWhenRangesChange(t *testing.T) {
 			if s.Position.Admitted > 0 {
 				t.Fatalf("%s is a part in the middle of a revision", s.Range)
 			}
-			if s.Anchor != nil && holding(want, s.Anchor.Key) == 0 {
-				t.Fatalf("the anchor of %s may not be read", s.Range)
+			if s.Anchor != nil && !s.Range.Contains(s.Anchor.Key) {
+				t.Fatalf("the anchor of %s is another range's", s.Range)
 			}
 		}
 	})
@@ -182,6 +182,9 @@ func TestMergingMovesNoPosition(t *testing.T) {
 			}
 			if was != nil && (was.Position != is.Position || was.Forgotten > is.Forgotten || listedAlready(was, k) != listedAlready(is, k)) {
 				t.Fatalf("%q was in %+v, is in %+v", k, was, is)
+			}
+			if was != nil && is.Anchor != nil && (was.Anchor == nil || was.Anchor.Revision > is.Anchor.Revision) {
+				t.Fatalf("the anchor of %+v may be older than a change of %+v", is, was)
 			}
 		}
 	})

@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"bytes"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -44,8 +43,9 @@ type change struct {
 // item is what one response brought.
 type item struct {
 	changes    []change
-	end        keyhook.Position // behind it
-	anchor     *checkpoint.Anchor
+	before     *checkpoint.Anchor // of the first change: of the revision before it
+	end        keyhook.Position   // behind it
+	anchor     *checkpoint.Anchor // of the end
 	received   time.Time
 	bytes      int
 	duplicates int // events that were dropped because they lie before the position
@@ -87,6 +87,9 @@ func (rd *reader) take(resp *etcdserverpb.WatchResponse, now time.Time) item {
 		rd.last = ev
 		if c.index < rd.pos.Admitted {
 			continue // admitted before the stream began
+		}
+		if len(it.changes) == 0 {
+			it.before = rd.anchor
 		}
 		rd.pos.Admitted = rd.count
 		it.changes = append(it.changes, c)
@@ -140,15 +143,6 @@ func isProgress(resp *etcdserverpb.WatchResponse) bool {
 		resp.GetCompactRevision() == 0 && resp.GetHeader().GetRevision() != 0
 }
 
-func anchorOf(ev *mvccpb.Event) *checkpoint.Anchor {
-	kv := ev.GetKv()
-	a := &checkpoint.Anchor{Type: typeOf(ev), Key: kv.GetKey(), Revision: kv.GetModRevision()}
-	if a.Type == keyhook.Put {
-		a.ValueHash = xxhash.Sum64(kv.GetValue())
-	}
-	return a
-}
-
 func typeOf(ev *mvccpb.Event) keyhook.EventType {
 	if ev.GetType() == mvccpb.Event_DELETE {
 		return keyhook.Delete
@@ -188,13 +182,4 @@ func (o *occurrences) next(key []byte) int {
 	n := o.more[h]
 	o.more[h] = n + 1
 	return n
-}
-
-// holds reports whether what a key holds at the anchor's revision is the
-// anchor's change.
-func holds(a *checkpoint.Anchor, kv *mvccpb.KeyValue) bool {
-	if a.Type == keyhook.Delete {
-		return kv == nil
-	}
-	return kv != nil && kv.GetModRevision() == a.Revision && xxhash.Sum64(kv.GetValue()) == a.ValueHash && bytes.Equal(kv.GetKey(), a.Key)
 }

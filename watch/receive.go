@@ -46,6 +46,9 @@ func (r *runner) session(ctx context.Context, q *queue, rd *reader, alive func()
 	if err := r.check(ctx, rd.pos, rd.anchor); err != nil {
 		return err
 	}
+	if err := r.quiet(ctx, rd.pos, rd.anchor); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s, err := r.etcd.watch(ctx, r.rng, rd.pos.Next, rd.fragments)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"golang.org/x/sync/errgroup"
 
 	"keyhook"
@@ -33,6 +34,8 @@ type runner struct {
 	// its end. Before the range has begun, state is zero.
 	begun bool
 	state checkpoint.RangeState
+	// empty is whether the range is known to hold no key where follow begins.
+	empty bool
 
 	cancel context.CancelFunc
 	done   chan struct{} // closed when run has returned
@@ -93,6 +96,9 @@ func (r *runner) prepare(ctx context.Context) error {
 
 // follow watches. One goroutine receives, the other admits.
 func (r *runner) follow(ctx context.Context) error {
+	if err := r.recall(ctx); err != nil {
+		return err
+	}
 	q := newQueue(r.cfg.QueueBytes)
 	rd := &reader{pos: r.state.Position, anchor: r.state.Anchor}
 	g, ctx := errgroup.WithContext(ctx)
@@ -132,8 +138,13 @@ func (r *runner) admit(ctx context.Context, q *queue) error {
 // fill adds the changes of it to the batch, and admits batches that are full.
 // Only a few last values are in memory at once, however large the revision is.
 func (r *runner) fill(ctx context.Context, a *assembler, it *item) error {
+	anchor, whole := it.before, (*mvccpb.Event)(nil)
 	for i, c := range it.changes {
-		if a.full() {
+		if a.full() && i > 0 {
+			if whole != nil {
+				anchor, whole = anchorOf(whole), nil
+			}
+			a.state.Anchor = anchor
 			if err := r.emit(ctx, a); err != nil {
 				return err
 			}
@@ -141,7 +152,9 @@ func (r *runner) fill(ctx context.Context, a *assembler, it *item) error {
 		if err := a.add(ctx, c, it.received); err != nil {
 			return err
 		}
-		a.state.Position = it.behind(i)
+		if a.state.Position = it.behind(i); a.state.Position.Admitted == 0 {
+			whole = c.ev // the last one of its revision
+		}
 		it.changes[i].ev = nil // held by the batch now, and released with it
 	}
 	a.state.Position, a.state.Anchor = it.end, it.anchor
@@ -199,20 +212,29 @@ func (r *runner) consumerFailed(ctx context.Context, err error) error {
 	return &consumerError{err}
 }
 
-// lookup returns what the mirror holds of key, or will hold. A mirror that fails
-// is asked again until ctx ends: without it no change can be told rightly.
-func (r *runner) lookup(ctx context.Context, key []byte) (*checkpoint.Entry, error) {
+// lookup returns what the mirror holds of key, or will hold.
+func (r *runner) lookup(ctx context.Context, key []byte) (e *checkpoint.Entry, err error) {
 	if e, ok := r.overlay.lookup(key); ok {
 		return e, nil
 	}
+	err = r.askMirror(ctx, func() (err error) {
+		e, err = r.cfg.Mirror.Lookup(ctx, r.cfg.Shard, key)
+		return err
+	})
+	return e, err
+}
+
+// askMirror asks until it is answered, or ctx ends: without the mirror no change
+// can be told rightly.
+func (r *runner) askMirror(ctx context.Context, ask func() error) error {
 	for bo := r.newBackoff(); ; {
-		e, err := r.cfg.Mirror.Lookup(ctx, r.cfg.Shard, key)
+		err := ask()
 		if err == nil {
-			return e, nil
+			return nil
 		}
 		err = &Error{Kind: Unexpected, Range: r.rng, Err: fmt.Errorf("read the mirror: %w", err), Hint: "check the checkpoint's directory"}
 		if err := r.pause(ctx, err, bo); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }

@@ -50,6 +50,10 @@ func (s *script) page(context.Context, keyhook.Range, int64, int, int) (page, er
 	return page{}, rpctypes.ErrGRPCTimeout // nobody learns the compacted revision
 }
 
+func (s *script) keys(context.Context, keyhook.Range, int64, int) ([]*mvccpb.KeyValue, error) {
+	return nil, errCompacted
+}
+
 func (s *script) versions(context.Context) map[string]string {
 	return map[string]string{"http://a:2379": "3.5.17", "http://b:2379": "3.7.3"}
 }

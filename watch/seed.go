@@ -164,6 +164,10 @@ func (r *runner) handPage(ctx context.Context, p page) error {
 			n = cut(rest, r.cfg.BatchEvents, r.cfg.BatchBytes)
 		}
 		st := r.state
+		// One that was lost when the range was divided is found at the end.
+		if st.Anchor != nil || bytes.Equal(st.Seed.Cursor, r.rng.Start) {
+			st.Anchor = newestOf(st.Anchor, rest[:n], st.Position.Next)
+		}
 		if last := n == len(rest); last && !p.more {
 			st.Seed = nil
 		} else {

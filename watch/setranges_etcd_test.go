@@ -134,7 +134,7 @@ func TestAdjacentRangesThatStandTogetherBecomeOne(t *testing.T) {
 	whole := l.states(t)[0]
 	left := keyhook.Range{Start: whole.Range.Start, End: []byte("/a/2")}
 	right := keyhook.Range{Start: []byte("/a/2"), End: whole.Range.End}
-	parts := []checkpoint.RangeState{divide(whole, left, nil), divide(whole, right, nil)}
+	parts := []checkpoint.RangeState{divide(whole, left), divide(whole, right)}
 	if err := l.Admit(t.Context(), &Batch{Drop: []keyhook.Range{whole.Range}, States: parts}); err != nil {
 		t.Fatal(err)
 	}

@@ -169,6 +169,17 @@ func (s *Server) Restore(saved string) {
 	s.Start()
 }
 
+// Wipe stops the server and starts it again without data: another history, under
+// the same cluster id.
+func (s *Server) Wipe() {
+	s.t.Helper()
+	s.Stop()
+	if err := os.RemoveAll(s.cfg.Dir); err != nil {
+		s.t.Fatal(err)
+	}
+	s.Start()
+}
+
 // Endpoints returns where clients reach the server. It stays the same over
 // restarts.
 func (s *Server) Endpoints() []string { return []string{s.proxy.endpoint()} }

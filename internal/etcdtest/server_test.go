@@ -65,6 +65,23 @@ func TestRestoringRollsHistoryBackInTheSameCluster(t *testing.T) {
 	}
 }
 
+func TestWipingBeginsAnotherHistoryInTheSameCluster(t *testing.T) {
+	s := Start(t)
+	put(t, s, "a", "1")
+	before, err := s.Client().Get(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Wipe()
+	after, err := s.Client().Get(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(after.Kvs) != 0 || after.Header.Revision != 1 || after.Header.ClusterId != before.Header.ClusterId {
+		t.Fatalf("after: %v", after)
+	}
+}
+
 func TestUsersMayReadTheirRangesOnly(t *testing.T) {
 	s := Start(t, WithAuth("secret"))
 	s.AddUser("reader", "word", [2]string{"/a/", "/a0"})
