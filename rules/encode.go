@@ -18,7 +18,7 @@ import (
 var errPayload = fmt.Errorf("the JSON is larger than %d bytes", maxPayload)
 
 // AppendJSON appends v as JSON to dst. Keys of maps are sorted, integers are
-// exact; bytes become base64, timestamps RFC 3339 with nanoseconds, durations
+// exact, as are all numbers in objects and arrays that were read from JSON; bytes become base64, timestamps RFC 3339 with nanoseconds, durations
 // seconds as in "90s". What JSON cannot say is an error: keys that are no
 // strings, NaN and infinities, text that is not UTF-8, types.
 func AppendJSON(dst []byte, v ref.Val) ([]byte, error) { return appendJSON(dst, v, 0) }
@@ -77,14 +77,23 @@ func appendJSON(dst []byte, v ref.Val, depth int) ([]byte, error) {
 }
 
 func appendList(dst []byte, l traits.Lister, depth int) ([]byte, error) {
+	var exact map[int]string
+	if read, ok := l.(*jsonList); ok {
+		exact = read.exact
+	}
 	dst = append(dst, '[')
-	first := true
-	for it := l.Iterator(); it.HasNext() == types.True; first = false {
-		if !first {
+	it := l.Iterator()
+	for i := 0; it.HasNext() == types.True; i++ {
+		if i > 0 {
 			dst = append(dst, ',')
 		}
+		v := it.Next()
+		if text, ok := exact[i]; ok {
+			dst = append(dst, text...)
+			continue
+		}
 		var err error
-		if dst, err = appendJSON(dst, it.Next(), depth+1); err != nil {
+		if dst, err = appendJSON(dst, v, depth+1); err != nil {
 			return dst, err
 		}
 	}
@@ -104,12 +113,20 @@ func appendMap(dst []byte, m traits.Mapper, depth int) ([]byte, error) {
 		keys = append(keys, string(k))
 	}
 	slices.Sort(keys)
+	var exact map[string]string
+	if read, ok := m.(*jsonMap); ok {
+		exact = read.exact
+	}
 	dst = append(dst, '{')
 	for i, k := range keys {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		dst = append(appendQuoted(dst, k), ':')
+		if text, ok := exact[k]; ok {
+			dst = append(dst, text...)
+			continue
+		}
 		v, found := m.Find(types.String(k))
 		if !found {
 			return dst, fmt.Errorf("no such key: %s", k)

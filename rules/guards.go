@@ -111,9 +111,9 @@ func lengthOf(v ref.Val) uint64 {
 	return 0
 }
 
-// textOfArg returns an argument that the overload has as a string.
+// textOfArg returns an argument of an overload that CEL calls with a string there.
 func textOfArg(v ref.Val) string {
-	s, _ := v.(types.String) //nolint:errcheck // CEL calls it with strings only
+	s, _ := v.(types.String)
 	return string(s)
 }
 

@@ -17,8 +17,10 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// parseJSON reads a document as CEL sees it. A number is an int where it is
-// written without fraction and exponent and fits, a double otherwise.
+// parseJSON reads a document as CEL sees it. A number is an int or, above those,
+// a uint where it is written without fraction and exponent and fits, a double
+// otherwise. A double that is not what is written keeps the text, for when the
+// document is written again.
 func parseJSON(data []byte) (ref.Val, error) {
 	if len(data) > maxJSON {
 		return nil, fmt.Errorf("the JSON value has %d bytes, more than %d", len(data), maxJSON)
@@ -61,7 +63,14 @@ func celValue(tree any, depth int) (ref.Val, uint32, error) {
 	case []any:
 		elems := make([]ref.Val, len(t))
 		total := uint32(1)
+		var exact map[int]string
 		for i := range t {
+			if text, ok := exactText(t[i]); ok {
+				if exact == nil {
+					exact = map[int]string{}
+				}
+				exact[i] = text
+			}
 			v, size, err := celValue(t[i], depth+1)
 			if err != nil {
 				return nil, 0, err
@@ -69,10 +78,17 @@ func celValue(tree any, depth int) (ref.Val, uint32, error) {
 			elems[i] = v
 			total += size
 		}
-		return &jsonList{Lister: types.NewRefValList(types.DefaultTypeAdapter, elems), size: total}, total, nil
+		return &jsonList{Lister: types.NewRefValList(types.DefaultTypeAdapter, elems), exact: exact, size: total}, total, nil
 	case map[string]any:
 		total := uint32(1)
+		var exact map[string]string
 		for k := range t {
+			if text, ok := exactText(t[k]); ok {
+				if exact == nil {
+					exact = map[string]string{}
+				}
+				exact[k] = text
+			}
 			v, size, err := celValue(t[k], depth+1)
 			if err != nil {
 				return nil, 0, err
@@ -80,7 +96,7 @@ func celValue(tree any, depth int) (ref.Val, uint32, error) {
 			t[k] = v
 			total += size + uint32(min(len(k)+1, math.MaxUint32))
 		}
-		return &jsonMap{Mapper: types.NewStringInterfaceMap(types.DefaultTypeAdapter, t), fields: t, size: total}, total, nil
+		return &jsonMap{Mapper: types.NewStringInterfaceMap(types.DefaultTypeAdapter, t), fields: t, exact: exact, size: total}, total, nil
 	default:
 		return nil, 0, fmt.Errorf("unexpected %T in JSON", tree)
 	}
@@ -90,6 +106,9 @@ func celNumber(s string) (ref.Val, error) {
 	if i, err := strconv.ParseInt(s, 10, 64); err == nil && s != "-0" {
 		return types.Int(i), nil
 	}
+	if u, err := strconv.ParseUint(s, 10, 64); err == nil {
+		return types.Uint(u), nil
+	}
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil {
 		return nil, fmt.Errorf("the number %s in the JSON value is too large", s)
@@ -97,13 +116,33 @@ func celNumber(s string) (ref.Val, error) {
 	return types.Double(f), nil
 }
 
+// exactText returns a number as it is written, if the double that it becomes has
+// fewer digits.
+func exactText(tree any) (string, bool) {
+	n, ok := tree.(json.Number)
+	if !ok || len(n) <= doubleDigits {
+		return "", false
+	}
+	v, err := celNumber(string(n))
+	f, ok := v.(types.Double)
+	if err != nil || !ok {
+		return "", false
+	}
+	written, err := appendDouble(nil, float64(f))
+	return string(n), err == nil && string(written) != string(n)
+}
+
+// doubleDigits is how many digits a double always keeps.
+const doubleDigits = 15
+
 // jsonMap is an object that knows its size, which keeps limits from walking it,
 // and is walked in the order of its keys, so that an expression comes out the same
 // whenever the change is read.
 type jsonMap struct {
 	traits.Mapper
 	fields map[string]any // of ref.Val
-	keys   []string       // sorted, once they are needed
+	exact  map[string]string
+	keys   []string // sorted, once they are needed
 	size   uint32
 }
 
@@ -147,7 +186,8 @@ func (m *jsonMap) AggregateSize(types.AggregateSizer) uint32 { return m.size }
 // jsonList is an array that knows its size.
 type jsonList struct {
 	traits.Lister
-	size uint32
+	exact map[int]string
+	size  uint32
 }
 
 // AggregateSize implements [types.AggregateSizeVisitor].

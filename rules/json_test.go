@@ -38,3 +38,28 @@ send:
 		t.Fatalf("got  %s\nwant %s", got, want)
 	}
 }
+
+// TestExactNumbers: no number loses digits on its way through a document; alone,
+// those do that fit neither 64 bits nor a double.
+func TestExactNumbers(t *testing.T) {
+	const document = `{"above":18446744073709551616,"decimal":0.12345678901234567890,"double":1.5,` +
+		`"int":9223372036854775807,"list":[123456789012345678901234567890,1],"min":-9223372036854775808,` +
+		`"uint":12345678901234567890,"uint_max":18446744073709551615}`
+	for _, c := range []struct{ body, want string }{
+		{`event.json`, document},
+		{`{"wrapped": [event.json]}`, `{"wrapped":[` + document + `]}`},
+		{`event.json.list`, `[123456789012345678901234567890,1]`},
+		{`json.encode(event.json.list)`, `[123456789012345678901234567890,1]`},
+		{`[event.json.uint, event.json.uint_max]`, `[12345678901234567890,18446744073709551615]`},
+		{`string(event.json.uint) + " " + string(event.json.uint_max)`, `12345678901234567890 18446744073709551615`},
+		{`[event.json.uint == 12345678901234567890u, event.json.uint == 12345678901234567891u, event.json.uint > 5, event.json.uint < 1.0]`, `[true,false,true,false]`},
+		{`[event.json.above]`, `[18446744073709552000]`},
+	} {
+		d := evaluateAs(t, "body", c.body, put("/a", document))
+		if d.Rejected != nil {
+			t.Errorf("%s: rejected: %s", c.body, d.Rejected.Error)
+		} else if got := string(d.Message.Body); got != c.want {
+			t.Errorf("%s\ngot  %s\nwant %s", c.body, got, c.want)
+		}
+	}
+}
