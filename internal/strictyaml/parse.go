@@ -132,6 +132,8 @@ func (d *document) syntax(err error) {
 	switch {
 	case d.atEnd(line, column):
 		hint = "the file ends too early; was it cut off?"
+	case strings.Contains(le.Message, "did not find expected ','") && d.atBrace(line, column):
+		hint = `inside [ ] and { }, put a value that contains braces in quotes, such as "/a/{x}", or write the list as a block, each value on a line after "- "`
 	case strings.Contains(le.Message, "mapping values are not allowed"):
 		hint = `put a value that contains ": " in quotes, or write it as a block after "|"`
 	case strings.Contains(le.Message, "cannot start any token"):
@@ -155,6 +157,17 @@ func (d *document) atEnd(line, column int) bool {
 	return true
 }
 
+// atBrace reports whether a place is at a brace that opens in the middle of a
+// value, or behind one that closes in the middle of it.
+func (d *document) atBrace(line, column int) bool {
+	if line < 1 || line > len(d.lines) {
+		return false
+	}
+	runes := []rune(d.lines[line-1])
+	at := column - 1
+	return at >= 0 && at < len(runes) && runes[at] == '{' || at > 0 && at <= len(runes) && runes[at-1] == '}'
+}
+
 // node resolves an alias. It returns nil after it has reported an expansion
 // without end.
 func (d *document) node(raw *yaml.Node) *Node {
@@ -166,8 +179,13 @@ func (d *document) node(raw *yaml.Node) *Node {
 		return nil
 	}
 	size := d.sizeOf(raw.Alias, map[*yaml.Node]bool{})
+	if size == endless {
+		d.expanded = -1
+		n.Problemf("write the values out", "the alias *%s stands within the value that it repeats", raw.Value)
+		return nil
+	}
 	d.expanded += size
-	if d.expanded > maxExpansion || size > maxExpansion {
+	if d.expanded > maxExpansion {
 		d.expanded = -1 // reported once
 		n.Problemf("write the values out", "aliases make the file too large")
 		return nil
@@ -176,23 +194,29 @@ func (d *document) node(raw *yaml.Node) *Node {
 	return n
 }
 
-// sizeOf counts the nodes that raw stands for; a node that contains itself has
-// no size, which is reported as too large.
+// endless is the size of a node that contains itself.
+const endless = -1
+
+// sizeOf counts the nodes that raw stands for, up to more than maxExpansion.
 func (d *document) sizeOf(raw *yaml.Node, path map[*yaml.Node]bool) int {
 	if raw.Kind == yaml.AliasNode {
 		raw = raw.Alias
 	}
 	if path[raw] {
-		return maxExpansion + 1
+		return endless
 	}
 	path[raw] = true
+	defer delete(path, raw)
 	size := 1
 	for _, c := range raw.Content {
-		if size += d.sizeOf(c, path); size > maxExpansion {
+		n := d.sizeOf(c, path)
+		if n == endless {
+			return endless
+		}
+		if size += n; size > maxExpansion {
 			break
 		}
 	}
-	delete(path, raw)
 	return size
 }
 
