@@ -177,6 +177,31 @@ func TestPartsOfARangeRecogniseTheirHistory(t *testing.T) {
 	}
 }
 
+// What the anchor does not show may still show in the changes themselves.
+func TestChangesThatDoNotFollowTheMirrorAreToldLoudly(t *testing.T) {
+	f := newFixture(t)
+	f.put("/a/k", "1")
+	f.put("/a/l", "1")
+	l := newLedger(checkpointtest.NewMemory())
+	r := begin(t, l, config(f.Client(), l, prefix("/a/")))
+	r.awaitReady()
+	f.Wipe()
+	f.reconnect()
+	f.put("/b/k", "1") // not /a/k
+	f.put("/a/l", "1")
+	f.put("/a/k", "2")
+	f.put("/a/l", "2")
+	r.ledger.wait(t, 2)
+	st := r.await("told", func(st Status) bool { return st.Ranges[0].Mismatches == 1 }).Ranges[0]
+	if !strings.Contains(st.LastError, "up to position 4, 1 changes do not follow") && !strings.Contains(st.LastError, "up to position 5, 1 changes do not follow") || st.LastErrorAt.IsZero() {
+		t.Errorf("the last error is %q", st.LastError)
+	}
+	r.awaitReady() // it is a reason to look, not to stop
+	if _, n := r.counts.seen(); n != 1 || !strings.Contains(r.logs.String(), `level=ERROR msg="changes do not follow`) {
+		t.Errorf("%d mismatches counted, log:\n%s", n, r.logs)
+	}
+}
+
 // Wherever a batch ends, the anchor is the newest change before its position, or
 // of the revision before if the position lies inside of one.
 func TestEveryPositionHasItsAnchor(t *testing.T) {

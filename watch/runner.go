@@ -171,13 +171,23 @@ func (r *runner) emit(ctx context.Context, a *assembler) error {
 		return err
 	}
 	p.add()
-	if n := a.mismatches; n > 0 {
-		r.cfg.Observer.Mismatches(r.rng, n)
-		r.cfg.Logger.Warn("changes do not follow what the mirror holds: earlier ones may have been lost",
-			"range", r.rng.String(), "changes", n, "revision", a.state.Position.Revision())
+	if a.mismatches > 0 {
+		r.mismatched(ctx, a.mismatches, a.state.Position)
 	}
 	a.reset(a.state)
 	return nil
+}
+
+// mismatched makes it visible that n changes before pos do not follow what was
+// read before. They are delivered: to hold them back would lose more.
+func (r *runner) mismatched(ctx context.Context, n int, pos keyhook.Position) {
+	what := "changes do not follow what the mirror holds: earlier ones were lost, or etcd's history is another one"
+	r.cfg.Observer.Mismatches(r.rng, n)
+	r.cfg.Logger.ErrorContext(ctx, what, "range", r.rng.String(), "changes", n, "position", pos.String())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status.Mismatches += n
+	r.status.LastError, r.status.LastErrorAt = fmt.Sprintf("up to position %s, %d %s", pos, n, what), time.Now()
 }
 
 // hand gives b to the consumer and makes st the state of the range.

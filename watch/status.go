@@ -31,7 +31,11 @@ type RangeStatus struct {
 	Halted bool
 	// Err is why the range is not ready; nil if nothing is wrong.
 	Err *Error
-	// LastError is the last one that occurred, even if it is over.
+	// Mismatches counts changes that do not follow what the mirror holds, since
+	// Run began: earlier ones were lost, or etcd's history is another one.
+	Mismatches int
+	// LastError is the last one that occurred, even if it is over; mismatches
+	// count as errors.
 	LastError   string
 	LastErrorAt time.Time
 }
