@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"runtime/metrics"
 	"strings"
 	"syscall"
@@ -85,10 +84,6 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
-	}
-	if cfg.Token == "" && !loopback(l.Addr()) {
-		cfg.Logger.Warn("admin listens beyond this machine without a token: metrics and status, key prefixes and sink names among them, are open to the network; set admin.token",
-			"listen", l.Addr().String())
 	}
 	return s, nil
 }
@@ -218,11 +213,6 @@ func heap() uint64 {
 		return 0
 	}
 	return sample[0].Value.Uint64()
-}
-
-func loopback(addr net.Addr) bool {
-	ap, err := netip.ParseAddrPort(addr.String())
-	return err == nil && ap.Addr().Unmap().IsLoopback()
 }
 
 // listenError keeps what is wrong, and says what to do about it.

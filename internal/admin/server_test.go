@@ -1,12 +1,10 @@
 package admin_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -254,28 +252,6 @@ func TestAddressesThatCannotBeHad(t *testing.T) {
 	}
 	if _, err := admin.Listen(t.Context(), admin.Config{}); err == nil {
 		t.Error("a server that knows no status")
-	}
-}
-
-func TestOpenToTheNetworkWithoutATokenIsWarnedOf(t *testing.T) {
-	for _, tt := range []struct {
-		listen, token string
-		warned        bool
-	}{{":0", "", true}, {":0", "t", false}, {"127.0.0.1:0", "", false}, {"localhost:0", "", false}} {
-		var log bytes.Buffer
-		s, err := admin.Listen(t.Context(), admin.Config{
-			Listen: tt.listen, Token: tt.token, Status: func() admin.Status { return admin.Status{} },
-			Logger: slog.New(slog.NewTextHandler(&log, nil)),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-		if warned := strings.Contains(log.String(), "set admin.token"); warned != tt.warned {
-			t.Errorf("%+v: logged %q", tt, log.String())
-		}
 	}
 }
 

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -67,22 +68,26 @@ func (r *run) reload(seen listing) bool {
 	r.rules.config = main
 	same := files.digest() == r.rules.digest
 	r.rules.digest = files.digest()
-	running := r.rules.set
+	running, stale := r.rules.set, r.rules.stale != nil
 	r.mu.Unlock()
-	if edited {
-		r.log.Warn("the configuration was edited: it takes effect at the next start", "config", cfg.Path)
+	if edited || forced && main != r.opts.Plan.configDigest {
+		r.edited()
 	}
 	if same && !forced {
 		return true
 	}
 	set, problems := files.compile(cfg, running)
 	err := problems.Err()
-	if err == nil {
+	unchanged := err == nil && same && !stale && sameSinks(running.Sinks(), set.Sinks())
+	if err == nil && !unchanged {
 		err = r.install(set)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		r.keep(err)
-	} else {
+	case unchanged:
+		r.log.Info("the rules were read again and are as they were", "rules", len(set.Rules()), "sinks", len(set.Sinks()))
+	default:
 		r.log.Info("rules reloaded", "rules", len(set.Rules()), "sinks", len(set.Sinks()), "ranges", rangeNames(rangesOf(cfg, set)))
 		r.logWarnings(set.Warnings())
 	}
@@ -90,6 +95,24 @@ func (r *run) reload(seen listing) bool {
 		hook(err)
 	}
 	return true
+}
+
+// edited says that keyhook.yaml is another than the one that runs, and what is
+// wrong with it: the next start would fail.
+func (r *run) edited() {
+	path := r.opts.Plan.Config.Path
+	if _, problems := config.Load(path); len(problems) > 0 {
+		r.log.Error("the configuration was edited and cannot be read: the next start would fail", "config", path)
+		r.logProblems(problems)
+		return
+	}
+	r.log.Warn("the configuration was edited: it takes effect at the next start", "config", path)
+}
+
+// sameSinks reports whether sinks are made of the same, their secrets included,
+// which other files hold.
+func sameSinks(a, b []rules.SinkSpec) bool {
+	return slices.EqualFunc(a, b, func(a, b rules.SinkSpec) bool { return fingerprint(a) == fingerprint(b) })
 }
 
 // install puts a set in place of the one that runs: first the sinks that it
@@ -129,13 +152,18 @@ func (r *run) keep(err error) {
 		r.log.Error("rule files", "error", err)
 		return
 	}
+	r.logProblems(problems)
+}
+
+// logProblems logs one line each, as many as anybody reads.
+func (r *run) logProblems(problems strictyaml.Problems) {
 	const shown = 20
 	for i, p := range problems {
 		if i == shown {
-			r.log.Error("rule files: further problems are left out; `keyhook check` shows them", "problems", len(problems)-shown)
+			r.log.Error("further problems are left out; `keyhook check` shows them", "problems", len(problems)-shown)
 			break
 		}
-		r.log.Error("rule file", problemAttrs(p)...)
+		r.log.Error("problem", problemAttrs(p)...)
 	}
 }
 

@@ -224,6 +224,20 @@ func TestReloadsBeforeEtcdIsThere(t *testing.T) {
 	s.expect("saw PUT x=1")
 }
 
+// Reasons are for people, with one separated from the other.
+func TestSaysWhyItIsNoLongerReady(t *testing.T) {
+	s := newSite(t)
+	s.write("rules/a.yaml", s.rule("a", "/a/", "saw"))
+	s.write("rules/b.yaml", s.rule("b", "/b/", "saw"))
+	p := s.up()
+	s.etcd.Stop()
+	p.eventually("it is said", func() bool { return strings.Contains(s.logs.String(), "no longer ready") })
+	_, line, _ := strings.Cut(s.logs.String(), `msg="no longer ready" reasons="`)
+	if line, _, _ = strings.Cut(line, "\n"); line == "" || strings.HasPrefix(line, "[") {
+		t.Errorf("the reasons are %q", line)
+	}
+}
+
 func TestSaysThatTheConfigurationNeedsAStart(t *testing.T) {
 	s := newSite(t)
 	s.write("rules/a.yaml", s.rule("a", "/a/", "saw"))
@@ -234,5 +248,20 @@ func TestSaysThatTheConfigurationNeedsAStart(t *testing.T) {
 	})
 	if len(p.reloaded) > 0 {
 		t.Error("the rules were reloaded")
+	}
+
+	s.write("keyhook.yaml", "etcd:\n  strat: now\n")
+	p.eventually("it is said that it does not parse", func() bool {
+		log := s.logs.String()
+		return strings.Contains(log, "level=ERROR msg=\"the configuration was edited and cannot be read: the next start would fail\"") &&
+			strings.Contains(log, "keyhook.yaml:2:3 problem=\"unknown field")
+	})
+	before := len(s.logs.String())
+	p.hup <- syscall.SIGHUP // it says so whenever somebody asks
+	if err := p.awaitReload(); err != nil {
+		t.Fatal(err)
+	}
+	if log := s.logs.String()[before:]; !strings.Contains(log, "cannot be read") || !strings.Contains(log, "are as they were") {
+		t.Errorf("it logs\n%s", log)
 	}
 }

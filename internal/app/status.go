@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"keyhook"
@@ -220,7 +221,7 @@ func (r *run) monitor(ctx context.Context) error {
 			}
 			ready = true
 		default:
-			r.log.Warn("no longer ready", "reasons", why)
+			r.log.Warn("no longer ready", "reasons", strings.Join(why, "; "))
 			ready = false
 		}
 	}

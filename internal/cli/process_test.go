@@ -188,6 +188,16 @@ func TestSIGHUPReloadsTheRules(t *testing.T) {
 	p := spawn(t, "run", "-c", config)
 	p.await("msg=\"ready")
 	p.signal(syscall.SIGHUP)
+	p.await("msg=\"the rules were read again and are as they were\"")
+	rules := filepath.Join(filepath.Dir(config), "rules", "a.yaml")
+	text, err := os.ReadFile(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(rules, append(text, "# edited\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(syscall.SIGHUP)
 	p.await("msg=\"rules reloaded\"")
 	p.signal(syscall.SIGTERM)
 	if code := p.exit(); code != 0 {
@@ -196,12 +206,22 @@ func TestSIGHUPReloadsTheRules(t *testing.T) {
 }
 
 func TestARunWithoutEtcdStaysUp(t *testing.T) {
-	dir := write(t, map[string]string{"keyhook.yaml": goodConfig, "rules/one.yaml": goodRules})
+	open := strings.Replace(goodConfig, "127.0.0.1:0", "0.0.0.0:0", 1)
+	dir := write(t, map[string]string{"keyhook.yaml": open, "rules/one.yaml": goodRules})
 	p := spawn(t, "run", "-c", filepath.Join(dir, "keyhook.yaml"))
 	p.await("etcd cannot be reached")
 	p.signal(syscall.SIGTERM)
 	if code := p.exit(); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+	warnings := 0
+	for _, line := range p.lines {
+		if strings.Contains(line, "token") {
+			warnings++
+		}
+	}
+	if warnings != 1 {
+		t.Errorf("%d lines warn of the status page without a token", warnings)
 	}
 }
 
