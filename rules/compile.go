@@ -65,7 +65,7 @@ func (c *compiler) compile(what string, k kind, source strictyaml.Text, scopeKey
 	}
 	checked, issues := c.env.Compile(source.Value)
 	if issues.Err() != nil {
-		return nil, c.problems(what, source, issues)
+		return nil, c.problems(what, k, source, issues)
 	}
 	p := &inspector{c: c, what: what, kind: k, source: source, ast: checked.NativeRep()}
 	p.inspect()
@@ -271,7 +271,7 @@ var (
 
 // problems turns the errors of the CEL compiler into problems with a place in
 // the file and a hint.
-func (c *compiler) problems(what string, source strictyaml.Text, issues *cel.Issues) strictyaml.Problems {
+func (c *compiler) problems(what string, k kind, source strictyaml.Text, issues *cel.Issues) strictyaml.Problems {
 	var ps strictyaml.Problems
 	for _, e := range issues.Errors() {
 		if strings.Contains(e.Message, "!error!") {
@@ -281,7 +281,7 @@ func (c *compiler) problems(what string, source strictyaml.Text, issues *cel.Iss
 		if m := undefinedField.FindStringSubmatch(e.Message); m != nil {
 			column, of = fieldAt(source, line, column, m[1])
 		}
-		message, hint := c.explain(e.Message, of)
+		message, hint := c.explain(e.Message, k, of)
 		at, exact := source.Locate(line, column)
 		if !exact {
 			message += snippet(source, line, column)
@@ -332,14 +332,14 @@ func snippet(source strictyaml.Text, line, column int) string {
 
 // explain puts an error of the CEL compiler into words, and says what to do
 // about it.
-func (c *compiler) explain(message, of string) (text, hint string) {
+func (c *compiler) explain(message string, k kind, of string) (text, hint string) {
 	message = container.ReplaceAllString(message, "")
 	message = expecting.ReplaceAllString(message, "")
 	if m := undefinedField.FindStringSubmatch(message); m != nil {
-		return message, c.fieldHint(m[1], of)
+		return message, c.fieldHint(m[1], k, of)
 	}
 	if m := undeclared.FindStringSubmatch(message); m != nil {
-		return message, c.nameHint(m[1])
+		return message, c.nameHint(m[1], k)
 	}
 	if m := noOverload.FindStringSubmatch(message); m != nil {
 		return fmt.Sprintf("%s does not work with (%s)", strings.Trim(m[1], "_@"), m[2]), "convert one side, or check the names"
@@ -363,7 +363,7 @@ func (c *compiler) explain(message, of string) (text, hint string) {
 }
 
 // nameHint says what to do about a name that is not known.
-func (c *compiler) nameHint(name string) string {
+func (c *compiler) nameHint(name string, k kind) string {
 	for _, v := range c.env.scope.vars {
 		if v.name == name {
 			return "variables are read as vars." + name
@@ -372,8 +372,8 @@ func (c *compiler) nameHint(name string) string {
 	if slices.Contains(c.env.scope.captures, name) {
 		return "captures are read as params." + name
 	}
-	for _, f := range eventFields {
-		if f.name == name {
+	for _, f := range eventFieldsFor(k) {
+		if f == name {
 			return "it is a field of the event: event." + name
 		}
 	}
@@ -383,7 +383,7 @@ func (c *compiler) nameHint(name string) string {
 	return "an expression sees event, params and vars"
 }
 
-func (c *compiler) fieldHint(name, of string) string {
+func (c *compiler) fieldHint(name string, k kind, of string) string {
 	var known []string
 	switch of {
 	case nameParams:
@@ -406,12 +406,22 @@ func (c *compiler) fieldHint(name, of string) string {
 			known = append(known, f.name)
 		}
 	default:
-		for _, f := range eventFields {
-			known = append(known, f.name)
-		}
+		known = eventFieldsFor(k)
 		if near := strictyaml.Nearest(name, known); near == "" {
 			return "fields: " + strings.Join(known, ", ")
 		}
 	}
 	return strictyaml.DidYouMean(name, known)
+}
+
+// eventFieldsFor returns the fields of the event that expressions of kind k may
+// use.
+func eventFieldsFor(k kind) []string {
+	var names []string
+	for _, f := range eventFields {
+		if f.name != nameTime || k.mayUseTime() {
+			names = append(names, f.name)
+		}
+	}
+	return names
 }
