@@ -13,6 +13,8 @@ const (
 	maxLoadBytes = 128 << 10
 	// maxLoads is how many chains of a sink are on their way from disk at most.
 	maxLoads = 32
+	// maxReady is how many chains are ready when no more are read from disk.
+	maxReady = 256
 	// evictions bounds the work of making room for one delivery.
 	evictions = 8
 	// collapseAt is how many changes of one key wait on disk before a chain that
@@ -180,7 +182,7 @@ func (m *machine) nextLoads(t moment) []load {
 // mayLoad reports whether s has room for one more chain. Chains that wait make
 // room for those that are due.
 func (m *machine) mayLoad(t moment, s *sink) bool {
-	if s.loads >= maxLoads {
+	if s.loads >= maxLoads || s.ready+s.loads >= max(maxReady, 8*s.cfg.Concurrency) {
 		return false
 	}
 	for range evictions {

@@ -13,9 +13,10 @@ import (
 type sink struct {
 	name       string
 	cfg        Sink
-	configured bool // a deliverer exists in this process
-	defined    bool // the rule files define it
-	limiter    *rate.Limiter
+	configured bool          // a deliverer exists in this process
+	defined    bool          // the rule files define it
+	limiter    *rate.Limiter // nil: no limit
+	trickle    *rate.Limiter // of a sink that takes nothing; made when needed
 
 	inFlight int
 	failures int // retries in a row, over all chains
@@ -71,20 +72,42 @@ func (s *sink) grow(bytes int64) {
 	*s.total += bytes
 }
 
+// A sink that takes nothing is tried at a trickle: otherwise retries of
+// everything that it is owed would keep this machine busy, to the cost of the
+// other sinks. The first success opens it wide again.
+const (
+	trickleAfter = 50  // failures in a row
+	trickleRate  = 200 // attempts a second
+)
+
+func (s *sink) trickles() bool { return s.failures >= trickleAfter }
+
 // permit takes one from the rate, or says when there will be one.
 func (s *sink) permit(wall time.Time) (ok bool, wait time.Duration) {
-	if s.limiter == nil || s.limiter.AllowN(wall, 1) {
+	limiter := s.limiter
+	if s.trickles() && (limiter == nil || limiter.Limit() > trickleRate) {
+		if s.trickle == nil {
+			s.trickle = rate.NewLimiter(trickleRate, 1)
+		}
+		limiter = s.trickle
+	}
+	if limiter == nil || limiter.AllowN(wall, 1) {
 		return true, 0
 	}
-	missing := 1 - s.limiter.TokensAt(wall)
-	seconds := math.Ceil(missing/float64(s.limiter.Limit())*1e9) / 1e9
+	missing := 1 - limiter.TokensAt(wall)
+	seconds := math.Ceil(missing/float64(limiter.Limit())*1e9) / 1e9
 	return false, max(time.Microsecond, time.Duration(seconds*float64(time.Second)))
 }
 
-// makeReady puts a chain into its lane's queue.
+// makeReady puts a chain into its lane's queue. At a trickle what was never tried
+// goes first: it may be the one that succeeds.
 func (s *sink) makeReady(c *chain, now instant) {
 	c.state, c.due = ready, now
-	c.lane.queue.PushBack(c)
+	if s.trickles() && c.head != nil && c.head.retry.Attempts == 0 {
+		c.lane.queue.PushFront(c)
+	} else {
+		c.lane.queue.PushBack(c)
+	}
 	s.ready++
 	if c.lane.queue.Len() == 1 {
 		s.ring.PushBack(c.lane)

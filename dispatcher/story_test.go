@@ -31,6 +31,9 @@ import (
 //	crash                    a new process on the same store
 //	forget                   … and without sinks
 //	budget N                 bytes of memory
+//	flood RULE SINK N        admits one change of each of N keys
+//	fail                     what may go out does, and fails
+//	sends                    as send, but counted only
 //	status
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
@@ -86,6 +89,22 @@ func (st *story) run(t *testing.T, td *datadriven.TestData) string {
 		st.inFlight = append(st.inFlight, sends...)
 	case "answer":
 		st.answer(t, &out, td)
+	case "flood":
+		var lines strings.Builder
+		for i := range number(t, td.CmdArgs[2].Key) {
+			fmt.Fprintf(&lines, "%s %s key%d x%d\n", td.CmdArgs[0].Key, td.CmdArgs[1].Key, i, i)
+		}
+		st.admit(t, lines.String())
+	case "fail":
+		sends, _ := st.m.nextSends(st.now)
+		for _, s := range sends {
+			st.m.result(st.now, s.item, errors.New("503"))
+		}
+		fmt.Fprintf(&out, "%d failed\n", len(sends))
+	case "sends":
+		sends, _ := st.m.nextSends(st.now)
+		st.inFlight = append(st.inFlight, sends...)
+		fmt.Fprintf(&out, "%d go out\n", len(sends))
 	case "pass":
 		d := duration(t, td.CmdArgs[0].Key)
 		st.now.now += instant(d)
