@@ -146,3 +146,25 @@ func TestOtherBodiesStayAsTheyAre(t *testing.T) {
 		t.Errorf("got %s with %v", m.Data, m.Header)
 	}
 }
+
+// No event can break the protocol of headers.
+func FuzzBinaryMode(f *testing.F) {
+	f.Add([]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":"\u0000","data":{"a":1}}`))
+	f.Add([]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","a": 1 , "data_base64":"AA=="}`))
+	f.Fuzz(func(t *testing.T, event []byte) {
+		headers, _, err := nats.BinaryMode(event)
+		if err != nil {
+			return
+		}
+		for _, h := range headers {
+			if strings.Trim(h.Name, "ce-abdfghijklmnopqrstuvwxyz0123456789") != "" {
+				t.Errorf("name %q", h.Name)
+			}
+			for i := range len(h.Value) {
+				if c := h.Value[i]; c <= ' ' || c > '~' || c == '"' {
+					t.Errorf("value %q", h.Value)
+				}
+			}
+		}
+	})
+}

@@ -186,7 +186,7 @@ func (s *Sink) options(l *link, t target) ([]natsgo.Option, error) {
 		natsgo.CustomInboxPrefix(s.cfg.InboxPrefix),
 		natsgo.ClosedHandler(func(*natsgo.Conn) {
 			<-l.ready
-			l.end()
+			l.end(func(why string) { s.lost(t, l, why) })
 		}),
 		natsgo.ErrorHandler(func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) {
 			s.cfg.Log.Warn("NATS reports an error", "server", t.url.Host, "error", s.redact.clean(err.Error()))
@@ -215,6 +215,16 @@ func (s *Sink) options(l *link, t target) ([]natsgo.Option, error) {
 		opts = append(opts, natsgo.TLSHandshakeFirst())
 	}
 	return opts, nil
+}
+
+// lost tells of a connection that ended by itself.
+func (s *Sink) lost(t target, l *link, why string) {
+	s.mu.Lock()
+	inUse := s.link == l && !s.closed
+	s.mu.Unlock()
+	if inUse {
+		s.cfg.Log.Warn("the connection to NATS was lost", "server", t.url.Host, "error", why)
+	}
 }
 
 // prepare opens the inbox, if answers are expected, and looks for the stream.
@@ -247,12 +257,13 @@ func (s *Sink) prepare(ctx context.Context, l *link) error {
 // findStream returns an error if the server says that the stream does not exist.
 // A user who may not ask finds out with the first message.
 func (s *Sink) findStream(ctx context.Context, l *link) error {
-	var info acknowledgement
+	told := make(chan acknowledgement, 1)
 	answers := make(chan answer, 1)
 	subject := "$JS.API.STREAM.INFO." + s.cfg.Stream
 	token := l.expect(question{subject: subject, answers: answers, judge: func(_ string, m *natsgo.Msg) verdict {
-		if json.Unmarshal(m.Data, &info) != nil {
-			info = acknowledgement{}
+		var info acknowledgement
+		if json.Unmarshal(m.Data, &info) == nil {
+			told <- info
 		}
 		return verdict{nil, true}
 	}})
@@ -269,6 +280,11 @@ func (s *Sink) findStream(ctx context.Context, l *link) error {
 	}
 	if !l.alive() {
 		return errors.New("the server closed the connection")
+	}
+	var info acknowledgement
+	select {
+	case info = <-told:
+	default:
 	}
 	if info.Error == nil {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -219,4 +220,41 @@ func TestAServerThatDoesNotGreet(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Connections made and lost are told, and nothing of a clean end.
+func TestTheLog(t *testing.T) {
+	server := natstest.Start(t, withoutJetStream)
+	lines := make(chan string, 100)
+	log := slog.New(slog.NewTextHandler(writer(func(line []byte) { lines <- string(line) }), nil))
+	s, err := nats.New(nats.Config{URL: server.URL(), Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSend(t, s, message(1, "a", "x"))
+	server.Kick("keyhook")
+	retried(t, s, message(2, "a", "x"))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	close(lines)
+	var all []string
+	for line := range lines {
+		if !strings.Contains(line, "server="+server.Address()) {
+			t.Errorf("no server in %s", line)
+		}
+		_, line, _ = strings.Cut(line, "level=")
+		level, _, _ := strings.Cut(line, " ")
+		all = append(all, level)
+	}
+	if fmt.Sprint(all) != "[INFO WARN INFO]" {
+		t.Errorf("told %v", all)
+	}
+}
+
+type writer func([]byte)
+
+func (w writer) Write(b []byte) (int, error) {
+	w(b)
+	return len(b), nil
 }

@@ -29,11 +29,9 @@ func TestCoreDeliversInOrder(t *testing.T) {
 	for i := range 100 {
 		ds = append(ds, message(int64(i), "core.a", fmt.Sprint(i)))
 	}
-	for i := 0; i < len(ds); i += 3 { // as many as may wait
-		for _, err := range s.Deliver(t.Context(), ds[i:min(i+3, len(ds))]) {
-			if err != nil {
-				t.Fatal(err)
-			}
+	for _, err := range s.Deliver(t.Context(), ds) {
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 	for i, d := range ds {

@@ -6,3 +6,6 @@ func Dialing(s *Sink) bool {
 	defer s.mu.Unlock()
 	return s.dialing != nil
 }
+
+// BinaryMode is binaryMode.
+var BinaryMode = binaryMode

@@ -167,12 +167,14 @@ func (l *link) caughtUp(ctx context.Context) error {
 	}
 }
 
-// end takes in that the connection is closed.
-func (l *link) end() {
+// end takes in that the connection is closed. It tells why before anybody can
+// notice.
+func (l *link) end(tell func(why string)) {
 	text := "the server closed it"
 	if err := l.conn.LastError(); err != nil && !strings.Contains(err.Error(), "EOF") {
 		text = l.redact.clean(err.Error())
 	}
+	tell(text)
 	err := retry("the connection was lost before an acknowledgement came: %s", text)
 	l.mu.Lock()
 	l.over = err

@@ -82,7 +82,7 @@ func (s *Sink) Deliver(parent context.Context, ds []*keyhook.Delivery) []error {
 	errs := make([]error, len(ds))
 	msgs := make([]*natsgo.Msg, len(ds)) // nil where there is nothing to send
 	if parent.Err() != nil {
-		return fill(errs, s.cut(parent, "was sent"))
+		return fill(errs, s.cut(parent, "sent"))
 	}
 	something := false
 	for i, d := range ds {
@@ -103,7 +103,7 @@ func (s *Sink) Deliver(parent context.Context, ds []*keyhook.Delivery) []error {
 	case err == nil:
 		s.publish(parent, ctx, l, msgs, errs)
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		fill(errs, s.cut(parent, "was sent"))
+		fill(errs, s.cut(parent, "sent"))
 	default:
 		fill(errs, err)
 	}
@@ -120,12 +120,13 @@ func fill(errs []error, err error) []error {
 	return errs
 }
 
-// cut is the error of what its context ended before it happened.
-func (s *Sink) cut(parent context.Context, before string) error {
+// cut is the error of a message that was not sent, or not acknowledged, before
+// its context ended.
+func (s *Sink) cut(parent context.Context, what string) error {
 	if parent.Err() != nil {
-		return &sinks.Error{Kind: sinks.Interrupted, Err: errors.New("stopped before the message " + before)}
+		return &sinks.Error{Kind: sinks.Interrupted, Err: errors.New("stopped before the message was " + what)}
 	}
-	return retry("%v were not enough: no message %s", s.cfg.Timeout, before)
+	return retry("the message was not %s within %v", what, s.cfg.Timeout)
 }
 
 // publish sends msgs over l and fills in what became of each.
@@ -136,14 +137,18 @@ func (s *Sink) publish(parent, ctx context.Context, l *link, msgs []*natsgo.Msg,
 		if m == nil {
 			continue
 		}
+		q := question{subject: m.Subject, index: i, answers: answers}
+		if l.inbox != "" {
+			q.judge, q.slots = s.judge, s.slots
+		}
 		if err := s.slot(ctx, l); err != nil {
 			errs[i] = err
 			if ctx.Err() != nil {
-				errs[i] = s.cut(parent, "was sent")
+				errs[i] = s.cut(parent, "sent")
 			}
 			continue
 		}
-		token := l.expect(question{subject: m.Subject, index: i, judge: s.judge, answers: answers, slots: s.slots})
+		token := l.expect(q)
 		tokens = append(tokens, token)
 		if l.inbox != "" {
 			m.Reply = l.inbox + token
@@ -166,7 +171,7 @@ func (s *Sink) publish(parent, ctx context.Context, l *link, msgs []*natsgo.Msg,
 		}
 		ended = nil
 		for _, token := range tokens {
-			l.settle(token, s.cut(parent, "was acknowledged"))
+			l.settle(token, s.cut(parent, "acknowledged"))
 		}
 		a := <-answers
 		errs[a.index] = a.err
@@ -174,14 +179,15 @@ func (s *Sink) publish(parent, ctx context.Context, l *link, msgs []*natsgo.Msg,
 	for i, err := range errs {
 		// The connection was broken because the context had ended.
 		if msgs[i] != nil && parent.Err() != nil && err != nil && err == l.cause() { //nolint:errorlint // the very same error
-			errs[i] = s.cut(parent, "was acknowledged")
+			errs[i] = s.cut(parent, "acknowledged")
 		}
 	}
 }
 
-// slot waits until one more message may wait for its acknowledgement.
+// slot waits until one more message may wait for its acknowledgement. Nothing
+// but a flush acknowledges those of core NATS, so that they need not wait.
 func (s *Sink) slot(ctx context.Context, l *link) error {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || l.inbox == "" {
 		return ctx.Err()
 	}
 	select {

@@ -62,7 +62,7 @@ func TestRequestsToAService(t *testing.T) {
 	}
 	mustSend(t, s, message(2, "svc.a", "empty"))
 	wantError(t, send(t.Context(), s, message(3, "svc.a", "fail")), sinks.Retry, "the reply is an error: 500 no database")
-	wantError(t, send(t.Context(), s, message(4, "svc.a", "mute")), sinks.Retry, "2s were not enough: no message was acknowledged")
+	wantError(t, send(t.Context(), s, message(4, "svc.a", "mute")), sinks.Retry, "the message was not acknowledged within 2s")
 }
 
 // Headers are the same in upper and lower case.

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"keyhook/internal/natstest"
 	"keyhook/sinks"
 	"keyhook/sinks/nats"
@@ -64,4 +66,16 @@ func TestABadSubjectHarmsNobodyElse(t *testing.T) {
 		}
 	}
 	nothing(t, conn, got)
+}
+
+// What passes is, for the server, the name of one subject.
+func FuzzSubjects(f *testing.F) {
+	for _, s := range []string{"a.b", "a..b", "a.*", "$KV.a", "ü", "a\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if nats.CheckSubject(s) == nil && (!server.IsValidLiteralSubject(s) || strings.ContainsAny(s, " \t\r\n\x00")) {
+			t.Errorf("%q passes", s)
+		}
+	})
 }
