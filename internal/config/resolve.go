@@ -31,8 +31,12 @@ type resolver struct {
 	problems, warnings strictyaml.Problems
 }
 
-// problem reports a value, unless it has already been found to be none.
+// problem reports a value, unless it has already been found to be none: it has
+// no place then, or there is a problem at it.
 func (r *resolver) problem(at strictyaml.Position, hint, format string, args ...any) {
+	if at.Line == 0 {
+		return
+	}
 	if slices.ContainsFunc(r.problems, func(p strictyaml.Problem) bool { return p.Position() == at }) {
 		return
 	}
