@@ -185,6 +185,34 @@ func TestCheckForPrograms(t *testing.T) {
 	}
 }
 
+func TestCheckShowsNATSSinks(t *testing.T) {
+	dir := write(t, map[string]string{
+		"keyhook.yaml": goodConfig,
+		"rules/one.yaml": `sinks:
+  - name: bus
+    nats: {url: "nats://jo:s3cret-pass@a:4222, nats://b:4222", jetstream: true, stream: AUDIT}
+  - name: app
+    nats: {url: "tls://a:4222", request: true, token: s3cret-token}
+rules:
+  - name: audit
+    keys: /a
+    send: [{sink: bus, subject: '"a"'}, {sink: app, subject: '"a"'}]
+`,
+	})
+	code, stdout, stderr := keyhook("check", "-c", filepath.Join(dir, "keyhook.yaml"))
+	if code != 0 {
+		t.Fatalf("code %d: %s", code, stderr)
+	}
+	for _, want := range []string{"nats nats://a:4222,nats://b:4222", "jetstream AUDIT", "nats tls://a:4222", "request", "token: plain"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no %q in\n%s", want, stdout)
+		}
+	}
+	if strings.Contains(stdout, "s3cret") {
+		t.Errorf("a secret shows:\n%s", stdout)
+	}
+}
+
 func TestCheckWarns(t *testing.T) {
 	dir := write(t, map[string]string{
 		"keyhook.yaml":   "etcd: {watch: [/service/a/, /other/]}\nadmin: {listen: '0.0.0.0:8585'}\n",
