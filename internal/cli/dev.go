@@ -43,6 +43,7 @@ With --once it ends after the story: with 0 if every delivery has arrived, with
 			if err != nil {
 				return err
 			}
+			defer adoptStandardLog(log)()
 			return dev.Run(cmd.Context(), dev.Options{
 				Config: path, Once: once, Timeout: timeout,
 				Out: cmd.OutOrStdout(), Logger: log, Reload: p.Reload, Version: thisBuild().Version,

@@ -3,9 +3,11 @@ package cli_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -203,6 +205,67 @@ func TestSIGHUPReloadsTheRules(t *testing.T) {
 	if code := p.exit(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
+}
+
+// A receiver that answers more often than it is asked makes net/http talk to the
+// standard logger: it must not show amid lines of JSON.
+func TestWhatTheStandardLibraryLogsIsLoggedAsTheRest(t *testing.T) {
+	config, etcd, _ := site(t)
+	receiver, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- talkative(receiver) }()
+
+	dir := filepath.Dir(config)
+	for name, text := range map[string]string{
+		"keyhook.yaml": fmt.Sprintf("etcd: {endpoints: [%q]}\nadmin: {listen: '127.0.0.1:0'}\nlog: {level: debug, format: json}\n", etcd.Endpoints()[0]),
+		"rules/a.yaml": fmt.Sprintf("sinks: [{name: box, webhook: {url: 'http://%s/'}}]\nrules: [{name: a, keys: '/a/{x}', send: {sink: box}}]\n", receiver.Addr()),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := spawn(t, "run", "-c", config)
+	p.await(`"msg":"ready`)
+	if _, err := etcd.Client().Put(t.Context(), "/a/x", "1"); err != nil {
+		t.Fatal(err)
+	}
+	p.await("Unsolicited response")
+	p.signal(syscall.SIGTERM)
+	if code := p.exit(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	for _, line := range p.lines {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("%s is not JSON", line)
+		}
+	}
+	if err := errors.Join(receiver.Close(), <-ended); err != nil {
+		t.Error(err)
+	}
+}
+
+// talkative answers the first request twice.
+func talkative(l net.Listener) error {
+	conn, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	req, err := http.ReadRequest(bufio.NewReader(conn))
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	_, err = io.Copy(io.Discard, req.Body)
+	if err == nil {
+		_, err = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	}
+	if err == nil {
+		// The other end closes what it did not ask for.
+		_, err = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhmm")
+	}
+	return errors.Join(err, conn.Close())
 }
 
 func TestARunWithoutEtcdStaysUp(t *testing.T) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"io"
+	standard "log"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -38,6 +39,7 @@ Where etcd cannot be reached, or refuses, it stays up and tries on;
 			if err != nil {
 				return err
 			}
+			defer adoptStandardLog(log)()
 			logWarnings(log, plan.Warnings)
 			tuneRuntime()
 			return app.Run(cmd.Context(), app.Options{
@@ -51,6 +53,19 @@ Where etcd cannot be reached, or refuses, it stays up and tries on;
 
 func newLogger(w io.Writer, c config.Log) (*slog.Logger, error) {
 	return telemetry.NewLogger(w, c.Level, string(c.Format))
+}
+
+// adoptStandardLog takes in what the standard library logs by itself, such as
+// net/http about receivers that break the protocol: in the format of the rest,
+// and at debug, because it quotes what others sent. It returns what undoes it.
+func adoptStandardLog(log *slog.Logger) (undo func()) {
+	output, flags := standard.Writer(), standard.Flags()
+	standard.SetFlags(0)
+	standard.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
+	return func() {
+		standard.SetOutput(output)
+		standard.SetFlags(flags)
+	}
 }
 
 func logWarnings(log *slog.Logger, warnings strictyaml.Problems) {
