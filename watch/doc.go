@@ -5,8 +5,10 @@
 // with the changes themselves, or with a progress notification that arrives in
 // their stream: never by another response's revision, which may be far ahead of
 // what was delivered. Whatever interrupts a watcher, it begins again at its
-// position, after a linearizable read has shown that etcd's history still
-// contains it.
+// position, after linearizable reads have shown that etcd's history still
+// contains it: it is not behind the position, and what it holds there agrees with
+// the newest change that was listed or read. Ready is said only of a position
+// whose next revision is not compacted.
 //
 //	etcd ──▶ receive ──▶ queue ──▶ admit ──▶ Consumer
 //	         position    bounded   prev and   blocks when it

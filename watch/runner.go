@@ -181,7 +181,7 @@ func (r *runner) emit(ctx context.Context, a *assembler) error {
 // mismatched makes it visible that n changes before pos do not follow what was
 // read before. They are delivered: to hold them back would lose more.
 func (r *runner) mismatched(ctx context.Context, n int, pos keyhook.Position) {
-	what := "changes do not follow what the mirror holds: earlier ones were lost, or etcd's history is another one"
+	const what = "changes do not follow what the mirror holds: earlier ones were lost, or etcd's history is another one"
 	r.cfg.Observer.Mismatches(r.rng, n)
 	r.cfg.Logger.ErrorContext(ctx, what, "range", r.rng.String(), "changes", n, "position", pos.String())
 	r.mu.Lock()
