@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"keyhook/internal/cli"
+	"keyhook/internal/devserver"
 )
 
 // asKeyhook makes the test binary behave as keyhook, for tests that need a
@@ -81,7 +82,6 @@ func TestWrongUsage(t *testing.T) {
 		"a timeout without unit": {[]string{"dev", "--timeout", "5"}, "invalid argument"},
 		"no configuration":       {[]string{"check"}, "keyhook.yaml: cannot read the configuration: no such file or directory\n    name the file"},
 		"none to run":            {[]string{"run", "-c", "other.yaml"}, "other.yaml: cannot read the configuration"},
-		"none to play":           {[]string{"dev", "--once", "-c", "other.yaml"}, "other.yaml: cannot read the configuration"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -93,13 +93,31 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
+// The binary of a release has no servers to play with, and says so before it
+// looks at anything else.
+func TestDevWithoutItsConfiguration(t *testing.T) {
+	t.Chdir(t.TempDir())
+	wantCode, want := 2, "other.yaml: cannot read the configuration"
+	if !devserver.Included {
+		wantCode, want = 1, "built with the tag nodev"
+	}
+	code, stdout, stderr := keyhook("dev", "--once", "-c", "other.yaml")
+	if code != wantCode || stdout != "" || !strings.Contains(stderr, want) {
+		t.Errorf("code %d, stdout %q, stderr\n%s\nwant %d and\n%s", code, stdout, stderr, wantCode, want)
+	}
+}
+
 func TestMistakesInFilesAreReportedAtOnceAndNothingIsStarted(t *testing.T) {
 	dir := write(t, map[string]string{
 		"keyhook.yaml":   "etcd: {strat: now}\nlog: {level: loud}\n",
 		"rules/one.yaml": strings.Replace(goodRules, "sink: pager}", "sink: pagre}", 1),
 		"rules/two.yaml": "rules: [{name: x, keys: '/a/{', send: {sink: pager}}]\n",
 	})
-	for _, command := range []string{"check", "run", "dev"} {
+	commands := []string{"check", "run"}
+	if devserver.Included {
+		commands = append(commands, "dev")
+	}
+	for _, command := range commands {
 		code, stdout, stderr := keyhook(command, "-c", filepath.Join(dir, "keyhook.yaml"))
 		if code != 2 || stdout != "" {
 			t.Errorf("%s: code %d, stdout %q", command, code, stdout)
