@@ -44,6 +44,9 @@ type Hooks struct {
 	// Evaluated is called with each change and what came of it, before that is
 	// admitted, by several goroutines at once.
 	Evaluated func(*keyhook.Event, []*keyhook.Delivery)
+	// Dead is called with each dead letter once it is durable. It must not change
+	// it, nor keep it.
+	Dead func(*keyhook.DeadLetter)
 	// Reloaded is called after each attempt to load the rules anew, with its
 	// error.
 	Reloaded func(error)
@@ -134,7 +137,7 @@ func (r *run) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.dispatcher, err = dispatcher.Open(ctx, dispatcher.Config{
-		Store:          r.store,
+		Store:          r.watched(),
 		Sinks:          all,
 		MemoryBudget:   memoryBudget,
 		CommitInterval: plan.Config.Checkpoint.Interval,

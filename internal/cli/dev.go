@@ -28,8 +28,10 @@ until it is interrupted, with an etcd to put keys into and rules to edit.
 Without -c it plays the quickstart. With -c it plays that configuration against
 an etcd of its own: every message goes to the inbox, whatever its sink's url says.
 
-With --once it ends after the story: with 0 if every delivery has arrived, with
-1 if not.`,
+With --once it ends after the story: with 0 if all that it owes has arrived, and
+with 1 if something has not, if there is a dead letter, or if the story owes
+nothing to anybody, because the configuration watches other keys or no rule
+matches: then nothing has been tried.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !devserver.Included {

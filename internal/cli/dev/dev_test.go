@@ -181,17 +181,54 @@ rules: [{name: leaders, keys: "/service/{x...}", send: {sink: slow}}]
 	}
 }
 
+// A story that owes nothing proves nothing.
 func TestAConfigurationThatDoesNotCareForTheStory(t *testing.T) {
-	clean(t)
-	config := configuration(t, "rules: [rules.yaml]\n", `
+	for name, tt := range map[string]struct{ rule, shown, want string }{
+		"other keys":      {`keys: "/mine/{x}"`, "does not watch", "none of the story's keys is watched"},
+		"other condition": {`keys: "/service/{x...}", when: event.value == "?"`, "No rule wants", "no rule matched any change of the story"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clean(t)
+			config := configuration(t, "rules: [rules.yaml]\n", `
 sinks: [{name: s, webhook: {url: "http://127.0.0.1:1/"}}]
-rules: [{name: r, keys: "/mine/{x}", send: {sink: s}}]
+rules: [{name: r, `+tt.rule+`, send: {sink: s}}]
 `)
-	screen := newScreen()
-	if err := dev.Run(t.Context(), dev.Options{Config: config, Once: true, Out: screen}); err != nil {
-		t.Fatal(err)
+			screen := newScreen()
+			err := dev.Run(t.Context(), dev.Options{Config: config, Once: true, Out: screen})
+			var hinted interface{ Hint() string }
+			if err == nil || !strings.Contains(err.Error(), tt.want) || !errors.As(err, &hinted) || hinted.Hint() == "" {
+				t.Errorf("got %v", err)
+			}
+			screen.await(t, tt.shown)
+		})
 	}
-	screen.await(t, "not watched by this configuration")
+}
+
+// What dies is shown below the change that it was owed to, and the story does
+// not wait for it to arrive.
+func TestADeadLetterEndsTheStory(t *testing.T) {
+	for name, send := range map[string]string{
+		"the body fails":                 `body: event.json.missing`,
+		"the sink will not have it":      `headers: {X-Value: '"a\nb"'}`,
+		"after others that have arrived": `name: fine}, {sink: s, name: bad, body: event.json.missing`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			clean(t)
+			config := configuration(t, "rules: [rules.yaml]\n", `
+sinks: [{name: s, webhook: {url: "http://127.0.0.1:1/"}}]
+rules: [{name: leaders, keys: "/service/{x...}", send: [{sink: s, `+send+`}]}]
+`)
+			screen := newScreen()
+			err := dev.Run(t.Context(), dev.Options{Config: config, Once: true, Out: screen, Timeout: time.Hour})
+			if err == nil || !strings.Contains(err.Error(), "1 delivery became a dead letter") {
+				t.Fatalf("got %v\n%s", err, screen)
+			}
+			screen.await(t, `put /service/prod-db/leader = node-a\n(?s:.*)✗ dead letter  leaders ⇒ s  (render|rejected)\n        \S`)
+			if strings.Contains(screen.String(), "arrived.") {
+				t.Errorf("it goes on:\n%s", screen)
+			}
+		})
+	}
 }
 
 func TestGoesOnUntilItIsInterrupted(t *testing.T) {

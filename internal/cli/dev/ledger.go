@@ -20,6 +20,8 @@ type ledger struct {
 	order     []int64                       // of the revisions
 	acked     map[string]bool               // ids that the inbox has accepted
 	arrived   int                           // how many ever were
+	dead      map[string]bool               // ids that became dead letters
+	buried    int                           // how many ever did
 	changed   chan struct{}                 // closed and replaced at each change
 }
 
@@ -27,6 +29,7 @@ func newLedger() *ledger {
 	return &ledger{
 		evaluated: make(map[int64][]*keyhook.Delivery),
 		acked:     make(map[string]bool),
+		dead:      make(map[string]bool),
 		changed:   make(chan struct{}),
 	}
 }
@@ -49,6 +52,7 @@ func (l *ledger) owe(e *keyhook.Event, ds []*keyhook.Delivery) {
 		for len(l.order) > remembered {
 			for _, d := range l.evaluated[l.order[0]] {
 				delete(l.acked, d.ID)
+				delete(l.dead, d.ID)
 			}
 			delete(l.evaluated, l.order[0])
 			l.order = l.order[1:]
@@ -68,6 +72,16 @@ func (l *ledger) ack(id string) (first bool) {
 		first = true
 	})
 	return first
+}
+
+// bury notes that id became a dead letter: it will not arrive.
+func (l *ledger) bury(id string) {
+	l.update(func() {
+		if _, known := l.evaluated[revisionOf(id)]; known && !l.dead[id] {
+			l.dead[id] = true
+			l.buried++
+		}
+	})
 }
 
 // delivery returns what id stands for, nil if that is not known.
@@ -92,7 +106,7 @@ func revisionOf(id string) int64 {
 	return rev
 }
 
-// missing returns what of revision rev has not arrived: names of rules, out of
+// missing returns what of revision rev has neither arrived nor died: names of rules, out of
 // those that matched and those in want. known is false until rev was evaluated.
 func (l *ledger) missing(rev int64, want []string) (rules []string, known bool) {
 	l.mu.Lock()
@@ -100,11 +114,11 @@ func (l *ledger) missing(rev int64, want []string) (rules []string, known bool) 
 	ds, known := l.evaluated[rev]
 	rules = slices.Clone(want)
 	for _, d := range ds {
-		at := slices.Index(rules, d.Rule)
+		at, ended := slices.Index(rules, d.Rule), l.acked[d.ID] || l.dead[d.ID]
 		switch {
-		case l.acked[d.ID] && at >= 0:
+		case ended && at >= 0:
 			rules = slices.Delete(rules, at, at+1)
-		case !l.acked[d.ID] && at < 0:
+		case !ended && at < 0:
 			rules = append(rules, d.Rule)
 		}
 	}
@@ -137,9 +151,10 @@ func (l *ledger) owes(rev int64) int {
 	return len(l.evaluated[rev])
 }
 
-// total returns how many deliveries have arrived.
-func (l *ledger) total() int {
+// total returns how many deliveries have arrived, and how many became dead
+// letters.
+func (l *ledger) total() (arrived, buried int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.arrived
+	return l.arrived, l.buried
 }

@@ -100,6 +100,12 @@ func (p *printer) request(r inbox.Request, d *keyhook.Delivery) {
 	}
 }
 
+// dead prints a delivery that was given up.
+func (p *printer) dead(l *keyhook.DeadLetter) {
+	d := l.Delivery
+	p.printf("    %s  %s ⇒ %s  %s\n        %s\n", p.in(red, "✗ dead letter"), d.Rule, d.Sink, l.Reason, shorten(printable(l.Error)))
+}
+
 // describe returns the content of a request in a few lines.
 func describe(r inbox.Request) []string {
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/cloudevents+json") {

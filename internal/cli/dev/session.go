@@ -144,6 +144,7 @@ func (s *session) play(ctx context.Context) (err error) {
 				},
 				Sink:      s.toInbox,
 				Evaluated: s.evaluated,
+				Dead:      s.died,
 				Reloaded:  s.reloaded,
 			},
 		})

@@ -41,7 +41,7 @@ func (s *session) tell(ctx context.Context, admin <-chan string, ready <-chan st
 	s.mu.Unlock()
 	s.invite()
 	<-ctx.Done()
-	s.print.printf("\n%s arrived. Bye.\n", counted(s.ledger.total(), "delivery"))
+	s.print.printf("\n%s. Bye.\n", s.outcome(""))
 	return nil
 }
 
@@ -60,8 +60,8 @@ func (s *session) story(ctx context.Context) error {
 
 	steps := slices.DeleteFunc(slices.Clone(failover), func(st step) bool { return !s.watched(st.key) })
 	if len(steps) == 0 {
-		s.print.printf("The story's keys are not watched by this configuration: there is nothing to tell.\n")
-		return nil
+		s.print.printf("The story changes keys that this configuration does not watch: there is nothing to tell.\n")
+		return s.untold("none of the story's keys is watched, so nothing was tried")
 	}
 	s.print.printf("A failover, as Patroni and an application write it:\n")
 	for _, st := range steps {
@@ -74,10 +74,54 @@ func (s *session) story(ctx context.Context) error {
 		case len(lost) > 0:
 			return &lostError{lost: lost, after: s.Timeout}
 		}
+		if _, dead := s.ledger.total(); dead > 0 && s.Once {
+			return &storyError{
+				message: "the story ends here: " + counted(dead, "delivery") + " became a dead letter",
+				hint:    "a template or a header failed: the line of the dead letter names its place",
+			}
+		}
 	}
-	s.print.printf("\n%s All %s arrived.\n", s.print.in(green, "✓"), counted(s.ledger.total(), "delivery"))
+	switch arrived, dead := s.ledger.total(); {
+	case dead > 0:
+		s.print.printf("\n%s %s.\n", s.print.in(red, "✗"), s.outcome(""))
+	case arrived == 0:
+		s.print.printf("\nNo rule wants to know of any of it.\n")
+		return s.untold("no rule matched any change of the story, so nothing was delivered")
+	default:
+		s.print.printf("\n%s %s.\n", s.print.in(green, "✓"), s.outcome("All "))
+	}
 	return nil
 }
+
+// outcome says what the deliveries came to.
+func (s *session) outcome(all string) string {
+	arrived, dead := s.ledger.total()
+	text := all + counted(arrived, "delivery") + " arrived"
+	if dead > 0 {
+		text += ", " + counted(dead, "dead letter")
+	}
+	return text
+}
+
+// untold is the end of a story that says nothing about the rules: with --once
+// nobody must take that for a success.
+func (s *session) untold(message string) error {
+	if !s.Once {
+		return nil
+	}
+	return &storyError{
+		message: message,
+		hint:    "without --once it goes on, and you put keys of your own; `keyhook check` checks rules without a story",
+	}
+}
+
+// storyError is a story that failed, with what to do.
+type storyError struct{ message, hint string }
+
+func (e *storyError) Error() string { return e.message }
+
+// Hint says what to do about it.
+func (e *storyError) Hint() string { return e.hint }
 
 // step makes one change and waits for what it owes. It returns what is missing
 // when patience ends.
@@ -188,6 +232,12 @@ func (s *session) arrived(r inbox.Request) {
 	}
 }
 
+// died is told of each dead letter.
+func (s *session) died(l *keyhook.DeadLetter) {
+	s.print.dead(l)
+	s.ledger.bury(l.Delivery.ID)
+}
+
 // reloaded is told of each attempt to load the rules anew. What is wrong with
 // them is in the log.
 func (s *session) reloaded(err error) {
@@ -224,7 +274,10 @@ func (s *session) greet(admin string) {
 
 // invite says how to go on.
 func (s *session) invite() {
-	const key, value = leader, "node-d"
+	key, value := leader, "node-d"
+	if !s.watched(key) && len(s.plan.Ranges) > 0 {
+		key, value = within(s.plan.Ranges[0]), "hello"
+	}
 	base64 := base64.StdEncoding
 	p := s.print
 	p.printf("\n%s Put keys from another terminal, and watch this one:\n\n", p.in(bold, "Your turn."))
@@ -233,6 +286,14 @@ func (s *session) invite() {
 	p.printf("  curl -s %s/v3/kv/put -d '{\"key\":\"%s\",\"value\":\"%s\"}'\n\n", s.etcd.Endpoint(),
 		base64.EncodeToString([]byte(key)), base64.EncodeToString([]byte(value)))
 	p.printf("Edit the rules: they are reloaded within a second. Ctrl-C ends it.\n")
+}
+
+// within returns a key of r, as people would write one.
+func within(r keyhook.Range) string {
+	if key := string(r.Start) + "example"; r.Contains([]byte(key)) {
+		return key
+	}
+	return string(r.Start)
 }
 
 func counted(n int, what string) string {
