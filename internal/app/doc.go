@@ -7,8 +7,9 @@
 //	        │          │
 //	        │          └ what is owed goes out from here on, whether or not
 //	        │            etcd answers
-//	        └ an error up to here ends the run; from here on trouble with etcd
-//	          makes it unready, and it stays up
+//	        └ an error up to here ends the run, but for a full disk: it waits for
+//	          room, and the admin address says so. From here on trouble with
+//	          etcd makes it unready, and it stays up
 //
 // A run stops in the order in which work flows, so that nothing is taken in
 // that nobody will finish:
@@ -17,7 +18,9 @@
 //	(watch,   (grace for what
 //	 reload)   is in flight, last commit)
 //
-// The rules can change while it runs, all or nothing:
+// The rules can change while it runs, all or nothing. A file that is gone, empty
+// or shorter than before counts once it has been so for a while: a range that no
+// rule wants any more loses its position for good.
 //
 //	             files changed, SIGHUP
 //	running ──────────────────────────▶ loading ──problem──▶ stale (the running
