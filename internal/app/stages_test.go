@@ -45,7 +45,7 @@ func TestStagesStopOneAfterTheOther(t *testing.T) {
 					t.Errorf("%s stops for %v", name, got)
 				}
 				o.add(name + " stops")
-				time.Sleep(time.Second) // of the bubble: others would have their turn
+				<-time.After(time.Second) // of the bubble: others would have their turn
 				o.add(name + " stopped")
 				return nil
 			})
@@ -128,7 +128,7 @@ func TestOneSampleOfEachNameInAWhile(t *testing.T) {
 			s.do("a", log)
 		}
 		s.do("b", log)
-		time.Sleep(sampleInterval) // of the bubble
+		<-time.After(sampleInterval) // of the bubble
 		s.do("a", log)
 		if !slices.Equal(logged, []int{0, 0, 4}) {
 			t.Errorf("got %v", logged)
