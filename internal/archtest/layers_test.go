@@ -40,10 +40,11 @@ var layers = []layer{
 	{path: "keyhook/checkpoint/record", may: []string{"keyhook", "keyhook/checkpoint"}, knows: []string{modules}},
 	{path: "keyhook/checkpoint/disk", may: []string{"keyhook", "keyhook/checkpoint", "keyhook/checkpoint/record"}, knows: []string{modules, http, pebble}},
 	{path: "keyhook/sinks", may: []string{"keyhook"}},
+	{path: "keyhook/sinks/redact"},
 	{path: "keyhook/sinks/sinktest", may: []string{"keyhook", "keyhook/sinks"}, knows: []string{modules, http}},
-	{path: "keyhook/sinks/webhook", may: []string{"keyhook", "keyhook/sinks"}, knows: []string{modules, http}},
+	{path: "keyhook/sinks/webhook", may: []string{"keyhook", "keyhook/sinks", "keyhook/sinks/redact"}, knows: []string{modules, http}},
 
-	{path: "keyhook/sinks/nats", may: []string{"keyhook", "keyhook/sinks"}, knows: []string{modules, http, nats}},
+	{path: "keyhook/sinks/nats", may: []string{"keyhook", "keyhook/sinks", "keyhook/sinks/redact"}, knows: []string{modules, http, nats}},
 
 	{path: "keyhook/internal/strictyaml", knows: []string{modules}},
 

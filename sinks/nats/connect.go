@@ -121,7 +121,7 @@ func (s *Sink) connect(ctx context.Context, servers []target) (*link, error) {
 			s.cfg.Log.Info("connected to NATS", "server", t.url.Host)
 			return l, nil
 		}
-		failures = append(failures, t.url.Host+": "+s.redact.clean(err.Error()))
+		failures = append(failures, t.url.Host+": "+s.redact.Clean(plain(err), false))
 		if ctx.Err() != nil {
 			break
 		}
@@ -189,7 +189,7 @@ func (s *Sink) options(l *link, t target) ([]natsgo.Option, error) {
 			l.end(func(why string) { s.lost(t, l, why) })
 		}),
 		natsgo.ErrorHandler(func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) {
-			s.cfg.Log.Warn("NATS reports an error", "server", t.url.Host, "error", s.redact.clean(err.Error()))
+			s.cfg.Log.Warn("NATS reports an error", "server", t.url.Host, "error", s.redact.Clean(plain(err), false))
 			l.complain(err)
 		}),
 	}

@@ -11,6 +11,7 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"keyhook/sinks"
+	"keyhook/sinks/redact"
 )
 
 // link is one connection. It lives once: when it is lost, all that waits for an
@@ -18,7 +19,7 @@ import (
 type link struct {
 	conn   *natsgo.Conn
 	inbox  string // what subjects of answers begin with, dot included; "" if none are expected
-	redact *redactor
+	redact *redact.Redactor
 
 	secure bool // whether it speaks TLS
 
@@ -48,7 +49,7 @@ type answer struct {
 	err   error
 }
 
-func newLink(redact *redactor) *link {
+func newLink(redact *redact.Redactor) *link {
 	return &link{
 		redact: redact, ready: make(chan struct{}), gone: make(chan struct{}), heard: make(chan struct{}),
 		waiting: make(map[string]question),
@@ -172,7 +173,7 @@ func (l *link) caughtUp(ctx context.Context) error {
 func (l *link) end(tell func(why string)) {
 	text := "the server closed it"
 	if err := l.conn.LastError(); err != nil && !strings.Contains(err.Error(), "EOF") {
-		text = l.redact.clean(err.Error())
+		text = l.redact.Clean(plain(err), false)
 	}
 	tell(text)
 	err := retry("the connection was lost before an acknowledgement came: %s", text)

@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -10,13 +11,14 @@ import (
 
 	"keyhook"
 	"keyhook/sinks"
+	"keyhook/sinks/redact"
 )
 
 // Sink publishes deliveries to subjects.
 type Sink struct {
 	cfg     Config
 	servers []target
-	redact  *redactor
+	redact  *redact.Redactor
 	slots   chan struct{} // one for each message that waits for an acknowledgement
 	judge   func(subject string, reply *natsgo.Msg) verdict
 
@@ -39,7 +41,7 @@ func New(c Config) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{cfg: c, redact: newRedactor(c), slots: make(chan struct{}, c.MaxPending)}
+	s := &Sink{cfg: c, redact: redact.New(c.Password, c.Token, strings.TrimSpace(c.NKey)), slots: make(chan struct{}, c.MaxPending)}
 	s.judge = s.replied
 	if c.JetStream {
 		s.judge = s.stored
@@ -88,7 +90,7 @@ func (s *Sink) Deliver(parent context.Context, ds []*keyhook.Delivery) []error {
 	for i, d := range ds {
 		m, err := s.message(d)
 		if err != nil {
-			errs[i] = rejected("%s", s.redact.clean(err.Error()))
+			errs[i] = rejected("%s", s.redact.Clean(plain(err), false))
 			continue
 		}
 		msgs[i], something = m, true
@@ -217,9 +219,12 @@ func (s *Sink) unpublished(l *link, m *natsgo.Msg, err error) error {
 	case errors.Is(err, natsgo.ErrMaxPayload):
 		return rejected("the message is too large: a body of %d bytes and its headers, where the server takes %d (max_payload)", len(m.Data), l.conn.MaxPayload())
 	case errors.Is(err, natsgo.ErrBadSubject), errors.Is(err, natsgo.ErrBadHeaderMsg):
-		return rejected("%s", s.redact.clean(err.Error()))
+		return rejected("%s", s.redact.Clean(plain(err), false))
 	case errors.Is(err, natsgo.ErrConnectionClosed):
 		return retry("the connection was lost before the message was sent")
 	}
-	return retry("the message was not sent: %s", s.redact.clean(err.Error()))
+	return retry("the message was not sent: %s", s.redact.Clean(plain(err), false))
 }
+
+// plain returns what err says, without the prefix of the client library.
+func plain(err error) string { return strings.TrimPrefix(err.Error(), "nats: ") }

@@ -78,7 +78,7 @@ func (s *Sink) noStream(subject string) error {
 // refused is what JetStream has against a message.
 func (s *Sink) refused(subject string, e *apiError) error {
 	failure := &sinks.Error{Status: e.Code}
-	text := s.redact.clean(e.Description)
+	text := s.redact.Clean(e.Description, false)
 	switch e.ErrCode {
 	case codeMessageTooBig, codeHeadersTooBig, codeTTLInvalid, codeScheduleBad, codeScheduleTarget, codeScheduleTTL:
 		failure.Kind = sinks.Rejected
@@ -105,7 +105,7 @@ func (s *Sink) replied(subject string, m *natsgo.Msg) verdict {
 	if code == "" && text == "" {
 		return verdict{nil, true}
 	}
-	return verdict{retry("the reply is an error: %s", s.redact.clean(strings.TrimSpace(code+" "+text))), true}
+	return verdict{retry("the reply is an error: %s", s.redact.Clean(strings.TrimSpace(code+" "+text), false)), true}
 }
 
 // header returns a header, whose name is the same in upper and lower case.

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"keyhook"
+	"keyhook/sinks/redact"
 )
 
 var secretive = Config{
@@ -29,7 +30,7 @@ var told = []string{
 	"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "dG9rZW4taW4tdXNlcjo=",
 }
 
-func testRedactor(t testing.TB) *redactor {
+func testRedactor(t testing.TB) *redact.Redactor {
 	t.Helper()
 	u, err := url.Parse(secretive.URL)
 	if err != nil {
@@ -53,7 +54,7 @@ func TestSecretsAreRedacted(t *testing.T) {
 		"a%2Bb%2Fc, qu%65ry":                 "[redacted], [redacted]",
 		"":                                   "",
 	} {
-		if got := r.clean(in, false); got != want {
+		if got := r.Clean(in, false); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)
 		}
 	}
@@ -63,7 +64,7 @@ func TestSecretsAreRedacted(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret), html.EscapeString(secret), string(marshaled)} {
-			if got := r.clean("it is "+form+" indeed", false); strings.Contains(got, strings.Trim(form, `"`)) {
+			if got := r.Clean("it is "+form+" indeed", false); strings.Contains(got, strings.Trim(form, `"`)) {
 				t.Errorf("%q shows %q", got, form)
 			}
 		}
@@ -79,18 +80,18 @@ func TestSecretsAreRedactedInOtherClothes(t *testing.T) {
 			"lower case": strings.ToLower(secret), "upper case": strings.ToUpper(secret),
 			"escaped, in lower case": strings.ToLower(url.QueryEscape(secret)),
 		} {
-			if got := r.clean("no "+form+" here", false); got != "no [redacted] here" {
+			if got := r.Clean("no "+form+" here", false); got != "no [redacted] here" {
 				t.Errorf("%s of %s: %q", name, secret, got)
 			}
 		}
 		for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding} {
-			if got := r.clean(encoding.EncodeToString([]byte(secret)), false); !strings.HasPrefix(got, redacted) || len(got) > len(redacted)+1 {
+			if got := r.Clean(encoding.EncodeToString([]byte(secret)), false); !strings.HasPrefix(got, redact.Mark) || len(got) > len(redact.Mark)+1 {
 				t.Errorf("base64 of %s: %q", secret, got)
 			}
 			for _, around := range []string{"", "x", "xy", "xyz"} {
 				whole := encoding.EncodeToString([]byte(around + secret + "\x00\xff" + around))
-				got := r.clean(whole, false)
-				if !strings.Contains(got, redacted) || len(got) > len(whole)-len(secret)+len(redacted) {
+				got := r.Clean(whole, false)
+				if !strings.Contains(got, redact.Mark) || len(got) > len(whole)-len(secret)+len(redact.Mark) {
 					t.Errorf("base64 of %s amid %q: %q of %q", secret, around, got, whole)
 				}
 			}
@@ -104,7 +105,7 @@ func TestACutSecretIsRedacted(t *testing.T) {
 	for _, secret := range told {
 		for n := 4; n < len(secret); n++ {
 			text := strings.Repeat("x", 200) + secret[:n]
-			if got := r.clean(text, true); strings.Contains(got, secret[:4]) {
+			if got := r.Clean(text, true); strings.Contains(got, secret[:4]) {
 				t.Fatalf("%q shows %q", got, secret[:n])
 			}
 		}
@@ -116,8 +117,8 @@ func FuzzClean(f *testing.F) {
 	f.Add("\xff\x00 abcdefg", true)
 	r := testRedactor(f)
 	f.Fuzz(func(t *testing.T, text string, cut bool) {
-		got := r.clean(text, cut)
-		if len(got) > maxText+2*utf8.UTFMax || !utf8.ValidString(got) {
+		got := r.Clean(text, cut)
+		if len(got) > redact.MaxText+2*utf8.UTFMax || !utf8.ValidString(got) {
 			t.Errorf("%d bytes: %q", len(got), got)
 		}
 		for _, c := range got {

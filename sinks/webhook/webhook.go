@@ -14,6 +14,7 @@ import (
 
 	"keyhook"
 	"keyhook/sinks"
+	"keyhook/sinks/redact"
 )
 
 const (
@@ -35,7 +36,7 @@ type Sink struct {
 	keys      []signingKey
 	timeout   time.Duration
 	table     *table
-	redact    *redactor
+	redact    *redact.Redactor
 	transport *http.Transport
 }
 
@@ -91,7 +92,7 @@ func (s *Sink) attempt(parent context.Context, d *keyhook.Delivery) error {
 	}
 	header, err := s.headers(d, time.Now().Unix())
 	if err != nil {
-		return &sinks.Error{Kind: sinks.Rejected, Err: errors.New(s.redact.clean(err.Error(), false))}
+		return &sinks.Error{Kind: sinks.Rejected, Err: errors.New(s.redact.Clean(err.Error(), false))}
 	}
 	ctx, cancel := context.WithTimeout(parent, s.timeout)
 	defer cancel()
@@ -137,7 +138,7 @@ func (s *Sink) failure(parent, ctx context.Context, err error) error {
 			return &sinks.Error{Err: errors.New("the receiver broke the connection before it answered")}
 		}
 	}
-	return &sinks.Error{Err: errors.New(s.redact.clean(err.Error(), false))}
+	return &sinks.Error{Err: errors.New(s.redact.Clean(err.Error(), false))}
 }
 
 // refusal is the error of an attempt that was answered with a status other than
@@ -170,7 +171,7 @@ func (s *Sink) excerpt(resp *http.Response) string {
 	if resp.Header.Get("Content-Encoding") != "" {
 		return ""
 	}
-	return s.redact.clean(string(text), err != nil || len(text) == maxExcerpt)
+	return s.redact.Clean(string(text), err != nil || len(text) == maxExcerpt)
 }
 
 // drain reads what is left of an answer, if that is worth it: a connection is
