@@ -103,13 +103,49 @@ type lane struct {
 	name   laneName
 	sink   *sink
 	chains map[uint64]*chain // in memory
-	queue  deque.Deque[*chain]
+	queue  queue
 	cold   coldIndex
 	// The lane is in the sink's ring of lanes to load from, or in its heap of
 	// lanes whose cold chains are due later, or in neither.
 	inRing bool
 	parked bool
 	place  int
+}
+
+// queue holds the chains of a lane that are ready: those whose head was never
+// tried apart from those whose head was. The latter get one turn in four as long
+// as there are both: thousands of keys that always fail stand in nobody's way,
+// and are not forgotten either.
+type queue struct {
+	fresh, again deque.Deque[*chain]
+	turn         uint8
+}
+
+func (q *queue) len() int { return q.fresh.Len() + q.again.Len() }
+
+func (q *queue) push(c *chain) {
+	if c.head != nil && c.head.retry.Attempts > 0 {
+		q.again.PushBack(c)
+	} else {
+		q.fresh.PushBack(c)
+	}
+}
+
+// pop takes the next one to send. The queue is not empty.
+func (q *queue) pop() *chain {
+	q.turn++
+	if q.again.Len() > 0 && (q.fresh.Len() == 0 || q.turn%4 == 0) {
+		return q.again.PopFront()
+	}
+	return q.fresh.PopFront()
+}
+
+// last returns the one that would be sent last, and how to take it out.
+func (q *queue) last() (*chain, func() *chain) {
+	if q.again.Len() > 0 {
+		return q.again.Back(), q.again.PopBack
+	}
+	return q.fresh.Back(), q.fresh.PopBack
 }
 
 type laneName struct{ rule, send, sink string }

@@ -112,8 +112,11 @@ func (m *machine) evictReady(t moment, s *sink) bool {
 		l := s.ring.PopFront()
 		s.ring.PushBack(l)
 		// The last one stays: a lane in the ring has something to send.
-		if l.queue.Len() > 1 && m.clean(l.queue.Back()) {
-			c := l.queue.PopBack()
+		if l.queue.len() < 2 {
+			continue
+		}
+		if c, take := l.queue.last(); m.clean(c) {
+			take()
 			s.ready--
 			m.cool(t, c, c.due)
 			return true

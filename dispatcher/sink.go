@@ -99,17 +99,12 @@ func (s *sink) permit(wall time.Time) (ok bool, wait time.Duration) {
 	return false, max(time.Microsecond, time.Duration(seconds*float64(time.Second)))
 }
 
-// makeReady puts a chain into its lane's queue. At a trickle what was never tried
-// goes first: it may be the one that succeeds.
+// makeReady puts a chain into its lane's queue.
 func (s *sink) makeReady(c *chain, now instant) {
 	c.state, c.due = ready, now
-	if s.trickles() && c.head != nil && c.head.retry.Attempts == 0 {
-		c.lane.queue.PushFront(c)
-	} else {
-		c.lane.queue.PushBack(c)
-	}
+	c.lane.queue.push(c)
 	s.ready++
-	if c.lane.queue.Len() == 1 {
+	if c.lane.queue.len() == 1 {
 		s.ring.PushBack(c.lane)
 	}
 }
@@ -120,9 +115,9 @@ func (s *sink) nextReady() *chain {
 		return nil
 	}
 	l := s.ring.PopFront()
-	c := l.queue.PopFront()
+	c := l.queue.pop()
 	s.ready--
-	if l.queue.Len() > 0 {
+	if l.queue.len() > 0 {
 		s.ring.PushBack(l)
 	}
 	return c
