@@ -76,16 +76,19 @@ func (s *sink) grow(bytes int64) {
 // everything that it is owed would keep this machine busy, to the cost of the
 // other sinks. The first success opens it wide again.
 const (
-	trickleAfter = 50  // failures in a row
-	trickleRate  = 200 // attempts a second
+	trickleAfter = 50          // failures in a row,
+	trickleSince = failingTime // and how long ago the last success
+	trickleRate  = 200         // attempts a second
 )
 
-func (s *sink) trickles() bool { return s.failures >= trickleAfter }
+func (s *sink) trickles(wall time.Time) bool {
+	return s.failures >= trickleAfter && wall.Sub(s.lastDeliveredAt) >= trickleSince
+}
 
 // permit takes one from the rate, or says when there will be one.
 func (s *sink) permit(wall time.Time) (ok bool, wait time.Duration) {
 	limiter := s.limiter
-	if s.trickles() && (limiter == nil || limiter.Limit() > trickleRate) {
+	if s.trickles(wall) && (limiter == nil || limiter.Limit() > trickleRate) {
 		if s.trickle == nil {
 			s.trickle = rate.NewLimiter(trickleRate, 1)
 		}
