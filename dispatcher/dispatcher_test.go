@@ -483,7 +483,8 @@ func TestASinkWithItsHandsFullHoldsIntakeBackForAWhile(t *testing.T) {
 		var admitted atomic.Int64
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go func() {
+		var producing sync.WaitGroup
+		producing.Go(func() {
 			for n := 0; ; n += 10 {
 				b := &dispatcher.Batch{}
 				for i := range 10 {
@@ -500,7 +501,7 @@ func TestASinkWithItsHandsFullHoldsIntakeBackForAWhile(t *testing.T) {
 				admitted.Add(10)
 				pass(time.Millisecond) // 10,000 a second, if it may
 			}
-		}()
+		})
 		pass(20 * time.Second)
 		if n := admitted.Load(); n < 2000 || n > 2200 {
 			t.Fatalf("%d admitted in 20 s by a sink that takes 2000", n)
@@ -513,6 +514,7 @@ func TestASinkWithItsHandsFullHoldsIntakeBackForAWhile(t *testing.T) {
 			t.Fatalf("%d bytes in memory", st.MemoryBytes)
 		}
 		cancel()
+		producing.Wait()
 		if err := d.stop(); err != nil {
 			t.Fatal(err)
 		}
