@@ -30,6 +30,24 @@ func stream(t *testing.T, server *natstest.Server, cfg jetstream.StreamConfig) j
 	return st
 }
 
+// storedIDs returns the ids of the messages that a stream holds.
+func storedIDs(t *testing.T, st jetstream.Stream) []string {
+	t.Helper()
+	info, err := st.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; seq++ {
+		m, err := st.GetMsg(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, m.Header.Get("Nats-Msg-Id"))
+	}
+	return ids
+}
+
 // stored returns the bodies that a stream holds.
 func stored(t *testing.T, st jetstream.Stream) []string {
 	t.Helper()
