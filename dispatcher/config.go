@@ -1,7 +1,6 @@
 package dispatcher
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -165,19 +164,3 @@ type nobody struct{}
 func (nobody) Attempt(string, keyhook.Outcome, time.Duration)         {}
 func (nobody) Settled(string, string, keyhook.Outcome, time.Duration) {}
 func (nobody) Committed(time.Duration, error)                         {}
-
-var _ sinks.Sink = unconfigured{}
-
-// unconfigured stands for a sink that is owed something and that no rule file
-// defines any more. It is never asked to deliver.
-type unconfigured struct{}
-
-func (unconfigured) Deliver(_ context.Context, ds []*keyhook.Delivery) []error {
-	errs := make([]error, len(ds))
-	for i := range errs {
-		errs[i] = &sinks.Error{Kind: sinks.Interrupted, Err: errors.New("the sink is not configured")}
-	}
-	return errs
-}
-
-func (unconfigured) Close() error { return nil }

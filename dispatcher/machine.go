@@ -132,7 +132,7 @@ func (m *machine) enqueue(t moment, it *item) {
 	if c := l.chains[it.chain]; c != nil {
 		switch {
 		case c.cold == 0 && it.d.OnFailure == keyhook.Supersede && c.state != loading:
-			m.supersede(t, c, it)
+			m.supersede(c, it)
 		case c.cold > 0 || c.state == loading || !fits:
 			m.stage(t, c, it)
 		default:
@@ -176,7 +176,7 @@ func (m *machine) stage(t moment, c *chain, it *item) {
 // supersede makes it the only pending delivery of its key. It takes over the
 // backoff of what it replaces: a key that changes often must not press a sink
 // that fails.
-func (m *machine) supersede(t moment, c *chain, it *item) {
+func (m *machine) supersede(c *chain, it *item) {
 	var kept *item
 	if c.state == sending {
 		kept = c.pop()
@@ -189,7 +189,7 @@ func (m *machine) supersede(t moment, c *chain, it *item) {
 			continue
 		}
 		it.retry.Interval, it.retry.Due = old.retry.Interval, old.retry.Due
-		m.settle(t, old, keyhook.Superseded, "", "")
+		m.settle(old, keyhook.Superseded, "", "")
 		c.after = m.sequence + 1
 	}
 	if kept != nil {
@@ -237,7 +237,7 @@ func (m *machine) result(t moment, it *item, err error) keyhook.Outcome {
 	if err == nil {
 		s.lastDeliveredAt, s.failures = t.wall, 0
 		c.pop()
-		m.settle(t, it, keyhook.Delivered, "", "")
+		m.settle(it, keyhook.Delivered, "", "")
 		m.advance(t, c)
 		return keyhook.Delivered
 	}
@@ -286,7 +286,7 @@ func (m *machine) retry(t moment, c *chain, it *item, err error) keyhook.Outcome
 		c.pop()
 		c.head.retry.Interval, c.head.retry.Due = interval, t.wall.Add(r.jittered(interval, m.jitter()))
 		m.retouch(c.head)
-		m.settle(t, it, keyhook.Superseded, "", "")
+		m.settle(it, keyhook.Superseded, "", "")
 		c.after = m.sequence + 1
 		m.rest(t, c)
 		return keyhook.Retried
@@ -364,7 +364,7 @@ func (m *machine) unpark(t moment) {
 }
 
 // settle ends a delivery that is no longer in its chain.
-func (m *machine) settle(_ moment, it *item, o keyhook.Outcome, reason keyhook.Reason, text string) {
+func (m *machine) settle(it *item, o keyhook.Outcome, reason keyhook.Reason, text string) {
 	s := it.lane.sink
 	s.owed--
 	s.ages.remove(it.d.Admitted.Unix())
@@ -379,7 +379,7 @@ func (m *machine) settle(_ moment, it *item, o keyhook.Outcome, reason keyhook.R
 // never was in one.
 func (m *machine) bury(t moment, it *item, reason keyhook.Reason, text string) {
 	if it.d.Rejected == nil {
-		m.settle(t, it, keyhook.Dead, reason, text)
+		m.settle(it, keyhook.Dead, reason, text)
 	} else {
 		m.ends = append(m.ends, end{it.d, keyhook.Dead, reason, text})
 	}

@@ -228,7 +228,7 @@ func (m *machine) loaded(t moment, r load, ds []*keyhook.Delivery) ([]load, erro
 	c.cold -= uint32(len(ds)) //nolint:gosec // a page
 	c.coldFrom = ds[len(ds)-1].Ordinal + 1
 	if ds[0].OnFailure == keyhook.Supersede {
-		m.collapse(t, c)
+		m.collapse(c)
 		// The newest change may still be on disk; what is sent must be it.
 		if c.cold > 0 && c.coldFrom < m.durable {
 			s.loads++
@@ -254,7 +254,7 @@ func (m *machine) afterLoad(t moment, c *chain) {
 }
 
 // collapse keeps only the newest of each key in a chain that was read from disk.
-func (m *machine) collapse(t moment, c *chain) {
+func (m *machine) collapse(c *chain) {
 	newest := make(map[string]*item)
 	var all []*item
 	for c.head != nil {
@@ -263,7 +263,7 @@ func (m *machine) collapse(t moment, c *chain) {
 		if old := newest[string(it.d.Event.Key)]; old != nil {
 			it.retry.Interval, it.retry.Due = old.retry.Interval, old.retry.Due
 			m.retouch(it)
-			m.settle(t, old, keyhook.Superseded, "", "")
+			m.settle(old, keyhook.Superseded, "", "")
 			c.after = m.sequence + 1
 		}
 		newest[string(it.d.Event.Key)] = it
