@@ -36,7 +36,7 @@ func (s *Store) Commit(ctx context.Context, c *checkpoint.Commit) error {
 	defer func() { _ = batch.Close() }() // it only gives its memory back
 	w := &writer{encoder: &s.enc, batch: batch, shard: c.Shard}
 	if err := w.commit(db, state, next, c); err != nil {
-		return explain(s.dir.path, err)
+		return s.failed(db, err)
 	}
 	if err := s.room(batch.Len()); err != nil {
 		return err

@@ -40,7 +40,7 @@ func (s *Store) state(db *database, shard uint32) (*checkpoint.State, error) {
 	}
 	state, err := db.load(shard)
 	if err != nil {
-		return nil, explain(s.dir.path, err)
+		return nil, s.failed(db, err)
 	}
 	db.states[shard] = state
 	return state, nil
@@ -144,7 +144,7 @@ func each[T any](ctx context.Context, s *Store, b bounds, decode func(key, value
 			return !stopped, nil
 		})
 		if err != nil && !stopped {
-			yield(none, explain(s.dir.path, err))
+			yield(none, s.failed(db, err))
 		}
 	}
 }
@@ -171,7 +171,7 @@ func (s *Store) Read(ctx context.Context, shard, lane uint32, chain, from uint64
 	defer s.release(db)
 	first := checkpoint.Ref{Lane: lane, Chain: chain, Ordinal: from}
 	ds, err := db.read(shard, first, maxBytes)
-	return ds, explain(s.dir.path, err)
+	return ds, s.failed(db, err)
 }
 
 // read walks along the deliveries and their small records in step.
@@ -251,7 +251,7 @@ func (s *Store) Lookup(ctx context.Context, shard uint32, key []byte) (*checkpoi
 	}
 	defer s.release(db)
 	e, err := db.lookup(named(nil, shard, kindMirror, key))
-	return e, explain(s.dir.path, err)
+	return e, s.failed(db, err)
 }
 
 // lookup returns the entry at a key of the database, nil if there is none.

@@ -249,6 +249,20 @@ func (s *Store) shut(db *database) error {
 	return err
 }
 
+// failed explains what went wrong above db. Behind a failed write the database
+// may read tables that never reached the disk: that is no damage of the
+// directory, and the next opening knows nothing of them.
+func (s *Store) failed(db *database, err error) error {
+	switch cause := db.fence.broken(); {
+	case err == nil:
+		return nil
+	case cause == nil, errors.Is(err, checkpoint.ErrInvalid), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return explain(s.dir.path, err)
+	default:
+		return explain(s.dir.path, cause)
+	}
+}
+
 // room reports whether a commit of size bytes may be written, and ErrFull if
 // not. A file system that cannot say how much room it has always has some.
 func (s *Store) room(size int) error {
