@@ -101,6 +101,7 @@ const (
 	Retried     Outcome = "retried"     // an attempt failed, another follows
 	Dead        Outcome = "dead"        // became a dead letter
 	Superseded  Outcome = "superseded"  // replaced by a newer change of its key
+	Purged      Outcome = "purged"      // removed by somebody before it was delivered
 	Held        Outcome = "held"        // the sink asked to stop; the delivery stays owed
 	Interrupted Outcome = "interrupted" // cut off by a stop; spends no attempt
 )
@@ -116,6 +117,7 @@ const (
 	ReasonRender      Reason = "render"       // a body, header or subject failed to render
 	ReasonLimit       Reason = "limit"        // an expression exceeded a limit
 	ReasonPanic       Reason = "panic"        // an expression or a sink panicked
+	ReasonOverflow    Reason = "overflow"     // the sink's max_owed was reached
 )
 
 // DeadLetter is a delivery that was given up, with its story. It keeps its

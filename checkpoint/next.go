@@ -14,8 +14,9 @@ import (
 // [Store.Commit], without its I/O, for backends to share. A sequence that is
 // already durable gives s itself, an older term ErrFenced, a commit that breaks
 // the contract ErrInvalid. s is left as it is; the new state shares with it
-// what did not change.
-func (s *State) After(c *Commit) (*State, error) {
+// what did not change. The sinks of the dead letters that c drops are asked of
+// sinkOf: false for a number of which there is none.
+func (s *State) After(c *Commit, sinkOf func(number uint64) (sink string, found bool, err error)) (*State, error) {
 	switch {
 	case c.Term < s.Term:
 		return nil, fmt.Errorf("%w: its term is %d, this one is %d", ErrFenced, s.Term, c.Term)
@@ -38,6 +39,9 @@ func (s *State) After(c *Commit) (*State, error) {
 		if err := step(&n, c); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
+	}
+	if err := n.discountDead(c, sinkOf); err != nil {
+		return nil, err
 	}
 	n.setSinks(c)
 	return &n, nil
@@ -179,6 +183,44 @@ func (s *State) countDead(c *Commit) error {
 		}
 		s.NextDeadLetter = d.Number + 1
 		counts[d.Delivery.Sink]++
+	}
+	s.DeadLetters = counts
+	return nil
+}
+
+// discountDead takes the dead letters that are dropped out of the counts, those
+// of the commit itself included: they go last, as what is settled does.
+func (s *State) discountDead(c *Commit, sinkOf func(uint64) (string, bool, error)) error {
+	if len(c.DropDead) == 0 {
+		return nil
+	}
+	counts := maps.Clone(s.DeadLetters)
+	if counts == nil {
+		return nil // there is none
+	}
+	dropped := make(map[uint64]bool, len(c.DropDead))
+	for _, number := range c.DropDead {
+		if dropped[number] {
+			continue
+		}
+		dropped[number] = true
+		sink, found, err := sinkOf(number)
+		if err != nil {
+			return err
+		}
+		if !found {
+			i, own := slices.BinarySearchFunc(c.Dead, number, func(d DeadLetter, n uint64) int { return cmp.Compare(d.Number, n) })
+			if !own {
+				continue
+			}
+			sink = c.Dead[i].Delivery.Sink
+		}
+		if counts[sink]--; counts[sink] <= 0 {
+			delete(counts, sink)
+		}
+	}
+	if len(counts) == 0 {
+		counts = nil
 	}
 	s.DeadLetters = counts
 	return nil

@@ -48,17 +48,18 @@ func TestAStateIsLeftAsItIsByWhatComesAfter(t *testing.T) {
 		Lanes:  []Lane{{Number: 2, Rule: "r"}}, Sinks: []SinkState{{Name: "s", Held: true}},
 		Dead: []DeadLetter{{Number: 1, DeadLetter: keyhook.DeadLetter{Delivery: &keyhook.Delivery{Sink: "s"}}}},
 	}
-	s, err := (&State{}).After(first)
+	s, err := (&State{}).After(first, none)
 	if err != nil {
 		t.Fatal(err)
 	}
 	before := s.Clone()
 	if _, err := s.After(&Commit{
-		Term: 2, Sequence: 2, NextOrdinal: 10, Identity: &Identity{Source: "x"},
+		DropDead: []uint64{1, 1, 7},
+		Term:     2, Sequence: 2, NextOrdinal: 10, Identity: &Identity{Source: "x"},
 		DropRanges: []keyhook.Range{keyhook.Prefix([]byte("a"))}, Ranges: []RangeState{{Range: keyhook.Prefix([]byte("b"))}},
 		DropLanes: []uint32{2}, Lanes: []Lane{{Number: 1, Rule: "q"}}, Sinks: []SinkState{{Name: "s"}, {Name: "t", Held: true}},
 		Dead: []DeadLetter{{Number: 2, DeadLetter: keyhook.DeadLetter{Delivery: &keyhook.Delivery{Sink: "s"}}}},
-	}); err != nil {
+	}, func(number uint64) (string, bool, error) { return "s", number == 1, nil }); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(s, before) {
@@ -91,3 +92,6 @@ func sortRanges(rs []RangeState) []RangeState {
 	slices.SortFunc(rs, func(a, b RangeState) int { return bytes.Compare(a.Range.Start, b.Range.Start) })
 	return rs
 }
+
+// none is what is asked where there are no dead letters.
+func none(uint64) (string, bool, error) { return "", false, nil }

@@ -24,9 +24,17 @@ type Store interface {
 	// [keyhook.Delivery.Size], and at least one if there is one.
 	Read(ctx context.Context, shard, lane uint32, chain, from uint64, maxBytes int) ([]*keyhook.Delivery, error)
 
+	// Deliveries yields what the shard owes in full, at or after from, ordered as
+	// Owed orders it.
+	Deliveries(ctx context.Context, shard uint32, from Ref) iter.Seq2[Admission, error]
+
+	// Dead yields the small record of every dead letter of the shard, in the
+	// order in which they were given up.
+	Dead(ctx context.Context, shard uint32) iter.Seq2[Dead, error]
+
 	// DeadLetters yields the shard's dead letters in the order in which they
-	// were given up.
-	DeadLetters(ctx context.Context, shard uint32) iter.Seq2[DeadLetter, error]
+	// were given up, beginning with the first number at or after from.
+	DeadLetters(ctx context.Context, shard uint32, from uint64) iter.Seq2[DeadLetter, error]
 
 	// Commit makes c durable, all of it or none of it, before it returns nil.
 	// It keeps nothing of c. A sequence that is already durable is a nil without
@@ -122,6 +130,12 @@ type SinkState struct {
 	Held   bool // the sink asked to stop (410): its deliveries stay owed
 	Reason string
 	Since  time.Time
+	// Fingerprint is of the configuration that the hold is about: another one
+	// ends it.
+	Fingerprint string
+
+	Paused      bool // by somebody, until somebody resumes it
+	PausedSince time.Time
 }
 
 // Ref is where an owed delivery is kept. Chain tells the keys of a lane apart:
@@ -151,6 +165,20 @@ type Admission struct {
 type DeadLetter struct {
 	Number uint64
 	keyhook.DeadLetter
+}
+
+// Dead is the small record of a dead letter: all that is needed to count it
+// and to know when it is to go.
+type Dead struct {
+	Number   uint64
+	Sink     string
+	FailedAt time.Time
+	Size     int64 // of the delivery, in bytes; see [keyhook.Delivery.Size]
+}
+
+// Dead returns the small record of d.
+func (d *DeadLetter) Dead() Dead {
+	return Dead{Number: d.Number, Sink: d.Delivery.Sink, FailedAt: d.FailedAt, Size: int64(d.Delivery.Size())}
 }
 
 // Entry is what the mirror knows of one key.
@@ -207,7 +235,10 @@ type Commit struct {
 	Retried   []Owed       // replaces what is remembered of deliveries that are owed
 	Settled   []Ref        // removed: delivered, superseded or dead
 	Dead      []DeadLetter // in ascending order, from State.NextDeadLetter
-	Sinks     []SinkState
+	// DropDead removes dead letters that were replayed, purged or have expired,
+	// last of all. Numbers of which there is no dead letter are passed over.
+	DropDead []uint64
+	Sinks    []SinkState
 }
 
 // Identity names the history that a shard follows.

@@ -307,7 +307,7 @@ func TestAPanicInASinkCostsOneDelivery(t *testing.T) {
 		equal(t, "delivered", r.delivered(), []string{"a2"})
 		flush(t, d)
 		var reasons []keyhook.Reason
-		for dl, err := range store.DeadLetters(t.Context(), 0) {
+		for dl, err := range store.DeadLetters(t.Context(), 0, 0) {
 			if err != nil {
 				t.Fatal(err)
 			}

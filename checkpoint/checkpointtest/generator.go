@@ -24,6 +24,7 @@ type Generator struct {
 	lanes    map[uint32]bool
 	lane     uint32
 	owed     map[checkpoint.Ref]bool
+	dead     []uint64 // numbers of dead letters that are kept
 }
 
 // NewGenerator returns a generator at its beginning.
@@ -50,7 +51,10 @@ func (g *Generator) Next() checkpoint.Commit {
 	if g.rng.IntN(4) == 0 {
 		s := checkpoint.SinkState{Name: fmt.Sprint("sink", g.rng.IntN(generatedSinks))}
 		if g.rng.IntN(2) == 0 {
-			s.Held, s.Reason, s.Since = true, "410 Gone", noon
+			s.Held, s.Reason, s.Since, s.Fingerprint = true, "410 Gone", noon, g.text(10)
+		}
+		if g.rng.IntN(2) == 0 {
+			s.Paused, s.PausedSince = true, noon
 		}
 		c.Sinks = append(c.Sinks, s)
 	}
@@ -128,6 +132,18 @@ func (g *Generator) nextDeliveries(c *checkpoint.Commit) {
 			c.Retried = append(c.Retried, checkpoint.Owed{Ref: r, Admitted: noon, Retry: keyhook.Retry{
 				Attempts: g.rng.IntN(9), Interval: time.Second, Due: noon.Add(time.Duration(g.rng.IntN(1e9))), Error: g.text(100),
 			}})
+		}
+	}
+	for range g.rng.IntN(3) {
+		if len(g.dead) > 0 {
+			i := g.rng.IntN(len(g.dead))
+			c.DropDead = append(c.DropDead, g.dead[i])
+			g.dead = slices.Delete(g.dead, i, i+1)
+		}
+	}
+	for _, d := range c.Dead {
+		if !slices.Contains(c.DropDead, d.Number) {
+			g.dead = append(g.dead, d.Number)
 		}
 	}
 	lanes := slices.Sorted(maps.Keys(g.lanes))

@@ -124,7 +124,7 @@ func (m *Memory) commit(c *checkpoint.Commit) error {
 			mirror: make(map[string]*checkpoint.Entry),
 		}
 	}
-	next, err := s.state.After(c)
+	next, err := s.state.After(c, s.sinkOf)
 	if err != nil || next == s.state {
 		return err
 	}
@@ -136,6 +136,18 @@ func (m *Memory) commit(c *checkpoint.Commit) error {
 	s.setMirror(c)
 	s.setDeliveries(c)
 	return nil
+}
+
+func (s *shard) sinkOf(number uint64) (string, bool, error) {
+	i, found := s.findDead(number)
+	if !found {
+		return "", false, nil
+	}
+	return s.dead[i].Delivery.Sink, true, nil
+}
+
+func (s *shard) findDead(number uint64) (int, bool) {
+	return slices.BinarySearchFunc(s.dead, number, func(d checkpoint.DeadLetter, n uint64) int { return cmp.Compare(d.Number, n) })
 }
 
 // checkRetried is stricter than a backend has to be, to find defects of callers.
@@ -211,6 +223,11 @@ func (s *shard) setDeliveries(c *checkpoint.Commit) {
 		d.FailedAt = wall(d.FailedAt)
 		s.dead = append(s.dead, d)
 	}
+	for _, number := range c.DropDead {
+		if i, found := s.findDead(number); found {
+			s.dead = slices.Delete(s.dead, i, i+1)
+		}
+	}
 }
 
 func (s *shard) find(ref checkpoint.Ref) (chainKey, int, bool) {
@@ -229,7 +246,7 @@ func (m *Memory) Load(ctx context.Context, number uint32) (*checkpoint.State, er
 	}
 	st := s.state.Clone()
 	for i := range st.Sinks {
-		st.Sinks[i].Since = wall(st.Sinks[i].Since)
+		st.Sinks[i].Since, st.Sinks[i].PausedSince = wall(st.Sinks[i].Since), wall(st.Sinks[i].PausedSince)
 	}
 	return st, nil
 }
@@ -265,13 +282,38 @@ func (m *Memory) Owed(ctx context.Context, number uint32) iter.Seq2[checkpoint.O
 			yield(checkpoint.Owed{}, err)
 			return
 		}
-		keys := slices.SortedFunc(maps.Keys(s.chains), func(a, b chainKey) int {
-			return cmp.Or(cmp.Compare(a.lane, b.lane), cmp.Compare(a.chain, b.chain))
-		})
-		for _, k := range keys {
+		for _, k := range s.sorted() {
 			for _, d := range s.chains[k] {
 				ref := checkpoint.Ref{Lane: k.lane, Chain: k.chain, Ordinal: d.Ordinal}
 				if !yield(checkpoint.Owed{Ref: ref, Admitted: d.Admitted, Retry: d.Retry}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// sorted returns the places of what is owed by lane and chain.
+func (s *shard) sorted() []chainKey {
+	return slices.SortedFunc(maps.Keys(s.chains), func(a, b chainKey) int {
+		return cmp.Or(cmp.Compare(a.lane, b.lane), cmp.Compare(a.chain, b.chain))
+	})
+}
+
+// Deliveries implements [checkpoint.Store].
+func (m *Memory) Deliveries(ctx context.Context, number uint32, from checkpoint.Ref) iter.Seq2[checkpoint.Admission, error] {
+	return func(yield func(checkpoint.Admission, error) bool) {
+		s, err := m.open(ctx, "Deliveries", number)
+		if err != nil {
+			yield(checkpoint.Admission{}, err)
+			return
+		}
+		for _, k := range s.sorted() {
+			for _, d := range s.chains[k] {
+				if cmp.Or(cmp.Compare(k.lane, from.Lane), cmp.Compare(k.chain, from.Chain), cmp.Compare(d.Ordinal, from.Ordinal)) < 0 {
+					continue
+				}
+				if !yield(checkpoint.Admission{Lane: k.lane, Chain: k.chain, Delivery: cloneDelivery(d)}, nil) {
 					return
 				}
 			}
@@ -301,15 +343,32 @@ func (m *Memory) Read(ctx context.Context, number, lane uint32, chain, from uint
 	return ds, nil
 }
 
+// Dead implements [checkpoint.Store].
+func (m *Memory) Dead(ctx context.Context, number uint32) iter.Seq2[checkpoint.Dead, error] {
+	return func(yield func(checkpoint.Dead, error) bool) {
+		s, err := m.open(ctx, "Dead", number)
+		if err != nil {
+			yield(checkpoint.Dead{}, err)
+			return
+		}
+		for i := range s.dead {
+			if !yield(s.dead[i].Dead(), nil) {
+				return
+			}
+		}
+	}
+}
+
 // DeadLetters implements [checkpoint.Store].
-func (m *Memory) DeadLetters(ctx context.Context, number uint32) iter.Seq2[checkpoint.DeadLetter, error] {
+func (m *Memory) DeadLetters(ctx context.Context, number uint32, from uint64) iter.Seq2[checkpoint.DeadLetter, error] {
 	return func(yield func(checkpoint.DeadLetter, error) bool) {
 		s, err := m.open(ctx, "DeadLetters", number)
 		if err != nil {
 			yield(checkpoint.DeadLetter{}, err)
 			return
 		}
-		for _, d := range s.dead {
+		first, _ := s.findDead(from)
+		for _, d := range s.dead[first:] {
 			d.Delivery = cloneDelivery(d.Delivery)
 			if !yield(d, nil) {
 				return

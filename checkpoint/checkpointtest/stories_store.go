@@ -249,7 +249,95 @@ var storeStories = []story{
 			t.same("counts", t.load(0).DeadLetters, map[string]int{"pager": 2, "bus": 1})
 			t.same("next number", t.load(0).NextDeadLetter, uint64(257))
 			t.same("owed", t.owed(0), []checkpoint.Owed(nil))
+			for i, want := range want {
+				t.same("from its number", collect(t, t.b.DeadLetters(t.Context(), 0, want.Number))[0], want)
+				t.same("small record", collect(t, t.b.Dead(t.Context(), 0))[i], want.Dead())
+			}
+			t.same("from between", collect(t, t.b.DeadLetters(t.Context(), 0, 3)), want[2:])
+			t.same("behind the last", collect(t, t.b.DeadLetters(t.Context(), 0, 257)), []checkpoint.DeadLetter(nil))
 		})
+	}},
+	{"a dead letter that is dropped is gone with its count", func(t *teller) {
+		letter := func(number uint64, sink string) checkpoint.DeadLetter {
+			d := delivery(number)
+			d.Sink = sink
+			return checkpoint.DeadLetter{Number: number, DeadLetter: keyhook.DeadLetter{Delivery: d, FailedAt: noon}}
+		}
+		t.commit(checkpoint.Commit{DropDead: []uint64{1, 2}})
+		t.commit(checkpoint.Commit{Dead: []checkpoint.DeadLetter{letter(1, "pager"), letter(2, "bus"), letter(3, "pager"), letter(4, "pager")}})
+		t.commit(checkpoint.Commit{DropDead: []uint64{3, 2, 3, 99}})
+		t.commit(checkpoint.Commit{DropDead: []uint64{3, 6, 6}, Dead: []checkpoint.DeadLetter{letter(5, "bus"), letter(6, "bus")}})
+		t.everAfter(func() {
+			t.same("dead letters", t.dead(0), []checkpoint.DeadLetter{letter(1, "pager"), letter(4, "pager"), letter(5, "bus")})
+			t.same("counts", t.load(0).DeadLetters, map[string]int{"pager": 2, "bus": 1})
+			t.same("next number", t.load(0).NextDeadLetter, uint64(7))
+		})
+		t.commit(checkpoint.Commit{DropDead: []uint64{1, 4, 5}})
+		t.everAfter(func() {
+			t.same("dead letters", t.dead(0), []checkpoint.DeadLetter(nil))
+			t.same("small records", collect(t, t.b.Dead(t.Context(), 0)), []checkpoint.Dead(nil))
+			t.same("counts", len(t.load(0).DeadLetters), 0)
+			t.same("next number", t.load(0).NextDeadLetter, uint64(7))
+		})
+	}},
+	{"a dead letter becomes owed again in one commit", func(t *teller) {
+		c := lane1()
+		c.Dead = []checkpoint.DeadLetter{{Number: 4, DeadLetter: keyhook.DeadLetter{Delivery: delivery(1), FailedAt: noon}}}
+		t.commit(c)
+		t.commit(checkpoint.Commit{DropDead: []uint64{4}, Admitted: []checkpoint.Admission{admission(7, 5)}})
+		t.everAfter(func() {
+			t.same("dead letters", t.dead(0), []checkpoint.DeadLetter(nil))
+			t.same("owed", t.read(7, 0, 1<<20), []string{delivery(5).ID})
+		})
+	}},
+	{"deliveries are listed in full from a place on", func(t *teller) {
+		c := lane1()
+		c.Lanes = append(c.Lanes, checkpoint.Lane{Number: 300, Rule: "r", Send: "s", Sink: "k"})
+		refs := []checkpoint.Ref{
+			{Lane: 1, Chain: 2, Ordinal: 9}, {Lane: 1, Chain: 2, Ordinal: 256}, {Lane: 1, Chain: 300, Ordinal: 3},
+			{Lane: 1, Chain: 1<<64 - 1, Ordinal: 1}, {Lane: 300, Chain: 1, Ordinal: 2},
+		}
+		var want []checkpoint.Admission
+		for _, r := range refs {
+			want = append(want, checkpoint.Admission{Lane: r.Lane, Chain: r.Chain, Delivery: delivery(r.Ordinal)})
+		}
+		c.Admitted = []checkpoint.Admission{want[3], want[1], want[4], want[0], want[2]}
+		t.commit(c)
+		retried := checkpoint.Owed{Ref: refs[1], Admitted: noon, Retry: keyhook.Retry{Attempts: 2, Error: "503"}}
+		t.commit(checkpoint.Commit{Retried: []checkpoint.Owed{retried}})
+		d := *want[1].Delivery
+		d.Retry = retried.Retry
+		want[1].Delivery = &d
+		t.everAfter(func() {
+			for i, r := range refs {
+				t.same("from its place", collect(t, t.b.Deliveries(t.Context(), 0, r)), want[i:])
+			}
+			t.same("from the beginning", collect(t, t.b.Deliveries(t.Context(), 0, checkpoint.Ref{})), want)
+			t.same("from between", collect(t, t.b.Deliveries(t.Context(), 0, checkpoint.Ref{Lane: 1, Chain: 3})), want[2:])
+			t.same("behind the last", collect(t, t.b.Deliveries(t.Context(), 0, checkpoint.Ref{Lane: 301})), []checkpoint.Admission(nil))
+			t.same("another shard", collect(t, t.b.Deliveries(t.Context(), 1, checkpoint.Ref{})), []checkpoint.Admission(nil))
+		})
+		for a, err := range t.b.Deliveries(t.Context(), 0, checkpoint.Ref{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.commit(checkpoint.Commit{Settled: []checkpoint.Ref{{Lane: a.Lane, Chain: a.Chain, Ordinal: a.Delivery.Ordinal}, refs[2]}})
+			if a.Delivery.Ordinal == 256 {
+				break
+			}
+		}
+		t.everAfter(func() {
+			t.same("after some were settled on the way", collect(t, t.b.Deliveries(t.Context(), 0, checkpoint.Ref{})), want[3:])
+		})
+	}},
+	{"a sink is held and paused, each by itself", func(t *teller) {
+		want := []checkpoint.SinkState{
+			{Name: "a", Held: true, Reason: "410 Gone", Since: noon, Fingerprint: "f1"},
+			{Name: "b", Paused: true, PausedSince: noon},
+			{Name: "c", Held: true, Since: noon, Fingerprint: "f1", Paused: true, PausedSince: noon.Add(time.Hour)},
+		}
+		t.commit(checkpoint.Commit{Sinks: want})
+		t.everAfter(func() { t.same("sinks", t.load(0).Sinks, want) })
 	}},
 	{"a sink with nothing to remember is forgotten", func(t *teller) {
 		t.commit(checkpoint.Commit{Sinks: []checkpoint.SinkState{{Name: "a", Held: true}, {Name: "b", Held: true}}})
@@ -309,7 +397,13 @@ var storeStories = []story{
 		for _, err = range t.b.Owed(ctx, 0) {
 			over(err)
 		}
-		for _, err = range t.b.DeadLetters(ctx, 0) {
+		for _, err = range t.b.Deliveries(ctx, 0, checkpoint.Ref{}) {
+			over(err)
+		}
+		for _, err = range t.b.Dead(ctx, 0) {
+			over(err)
+		}
+		for _, err = range t.b.DeadLetters(ctx, 0, 0) {
 			over(err)
 		}
 		over(err)

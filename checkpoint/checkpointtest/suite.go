@@ -110,7 +110,7 @@ func (t *teller) owed(shard uint32) []checkpoint.Owed {
 
 func (t *teller) dead(shard uint32) []checkpoint.DeadLetter {
 	t.Helper()
-	return collect(t, t.b.DeadLetters(t.Context(), shard))
+	return collect(t, t.b.DeadLetters(t.Context(), shard, 0))
 }
 
 // read returns the ids of deliveries of lane 1.

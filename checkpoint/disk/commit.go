@@ -27,7 +27,8 @@ func (s *Store) Commit(ctx context.Context, c *checkpoint.Commit) error {
 	if err != nil {
 		return err
 	}
-	next, err := state.After(c)
+	next, err := state.After(c, func(number uint64) (string, bool, error) { return db.sinkOf(c.Shard, number) })
+	err = s.failed(db, err)
 	if err != nil || next == state {
 		return err
 	}
@@ -76,7 +77,7 @@ func (w *writer) commit(db *database, state, next *checkpoint.State, c *checkpoi
 	w.mirror(c)
 	w.lanes(c)
 	w.deliveries(c)
-	w.dead(next, c)
+	w.dead(state, next, c)
 	w.sinks(c)
 	w.record(appendPrefix(w.key[:0], w.shard, kindHead), func() error { return record.EncodeHead(&w.buf, next) })
 	if w.buf.Cap()+cap(w.value)+cap(w.key) > maxKept {
@@ -110,7 +111,7 @@ func (w *writer) checkRetried(db *database, c *checkpoint.Commit) error {
 // time and again.
 func sizeOf(c *checkpoint.Commit) int {
 	const overhead = 64 // of a key, its place and its numbers
-	n := 1024 + 2*overhead*(len(c.Retried)+len(c.Settled)+len(c.Ranges))
+	n := 1024 + 2*overhead*(len(c.Retried)+len(c.Settled)+len(c.Ranges)+len(c.DropDead))
 	for i := range c.Mirror {
 		n += overhead + len(c.Mirror[i].Key)
 		if e := c.Mirror[i].Entry; e != nil {
@@ -121,7 +122,7 @@ func sizeOf(c *checkpoint.Commit) int {
 		n += overhead + c.Admitted[i].Delivery.Size()
 	}
 	for i := range c.Dead {
-		n += overhead + c.Dead[i].Delivery.Size()
+		n += 2*overhead + c.Dead[i].Delivery.Size()
 	}
 	return n
 }
@@ -194,12 +195,27 @@ func (w *writer) owed(o *checkpoint.Owed) {
 	w.set(refKey(w.key, w.shard, kindOwed, o.Ref), w.value)
 }
 
-func (w *writer) dead(next *checkpoint.State, c *checkpoint.Commit) {
+func (w *writer) dead(state, next *checkpoint.State, c *checkpoint.Commit) {
 	for i := range c.Dead {
 		d := &c.Dead[i]
 		w.record(numbered(w.key, w.shard, kindDead, d.Number), func() error { return record.EncodeDeadLetter(&w.buf, &d.DeadLetter) })
-		sink := d.Delivery.Sink
-		w.set(named(w.key, w.shard, kindCount, sink), binary.AppendUvarint(nil, uint64(next.DeadLetters[sink]))) //nolint:gosec // a count
+		small := d.Dead()
+		w.value = record.AppendDead(w.value[:0], &small)
+		w.set(numbered(w.key, w.shard, kindBuried, d.Number), w.value)
+	}
+	for _, number := range c.DropDead {
+		w.delete(numbered(w.key, w.shard, kindDead, number))
+		w.delete(numbered(w.key, w.shard, kindBuried, number))
+	}
+	for sink, n := range next.DeadLetters {
+		if n != state.DeadLetters[sink] {
+			w.set(named(w.key, w.shard, kindCount, sink), binary.AppendUvarint(nil, uint64(n))) //nolint:gosec // a count
+		}
+	}
+	for sink := range state.DeadLetters {
+		if next.DeadLetters[sink] == 0 {
+			w.delete(named(w.key, w.shard, kindCount, sink))
+		}
 	}
 }
 

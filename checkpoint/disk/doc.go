@@ -38,6 +38,7 @@
 //	shard x <sink>                sink
 //	shard c <sink>                how many dead letters
 //	shard d <number>              dead letter
+//	shard e <number>              dead letter: sink, size, when it failed
 //	shard s <lane chain ordinal>  owed: attempts, interval, due
 //	shard o <lane chain ordinal>  owed: the delivery
 //	shard k <key>                 mirror

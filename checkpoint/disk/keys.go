@@ -15,6 +15,7 @@ const (
 	kindSink    = 'x'
 	kindCount   = 'c'
 	kindDead    = 'd'
+	kindBuried  = 'e'
 	kindOwed    = 's'
 	kindPayload = 'o'
 	kindMirror  = 'k'
@@ -68,6 +69,13 @@ type bounds struct {
 // all returns the bounds of all keys of a kind.
 func all(shard uint32, kind byte) bounds {
 	return bounds{appendPrefix(nil, shard, kind), appendPrefix(nil, shard, kind+1)}
+}
+
+// bounded returns the bounds of all that is owed from a place on.
+func bounded(shard uint32, kind byte, from checkpoint.Ref) bounds {
+	b := all(shard, kind)
+	b.lower = refKey(nil, shard, kind, from)
+	return b
 }
 
 // within returns the bounds of the keys of r.

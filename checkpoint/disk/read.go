@@ -174,14 +174,25 @@ func (s *Store) Read(ctx context.Context, shard, lane uint32, chain, from uint64
 	return ds, s.failed(db, err)
 }
 
-// read walks along the deliveries and their small records in step.
 func (db *database) read(shard uint32, first checkpoint.Ref, maxBytes int) (ds []*keyhook.Delivery, err error) {
+	err = db.owed(ofChain(shard, kindOwed, first), ofChain(shard, kindPayload, first), func(_ checkpoint.Ref, d *keyhook.Delivery) (bool, error) {
+		if maxBytes -= d.Size(); maxBytes < 0 && len(ds) > 0 {
+			return false, nil
+		}
+		ds = append(ds, d)
+		return true, nil
+	})
+	return ds, err
+}
+
+// owed walks along the deliveries and their small records in step, until visit
+// returns false or an error.
+func (db *database) owed(small, payload bounds, visit func(checkpoint.Ref, *keyhook.Delivery) (bool, error)) (err error) {
 	snap := db.NewSnapshot()
 	defer func() { _ = snap.Close() }() // it always succeeds
-	b := ofChain(shard, kindOwed, first)
-	owed, err := snap.NewIter(&pebble.IterOptions{LowerBound: b.lower, UpperBound: b.upper})
+	owed, err := snap.NewIter(&pebble.IterOptions{LowerBound: small.lower, UpperBound: small.upper})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() {
 		if closeErr := owed.Close(); err == nil {
@@ -189,29 +200,26 @@ func (db *database) read(shard uint32, first checkpoint.Ref, maxBytes int) (ds [
 		}
 	}()
 	ok, all := owed.First(), true
-	err = scan(snap, ofChain(shard, kindPayload, first), func(key []byte, value func() ([]byte, error)) (bool, error) {
-		if !ok || !bytes.Equal(key[prefixLen:], owed.Key()[prefixLen:]) {
+	err = scan(snap, payload, func(key []byte, value func() ([]byte, error)) (bool, error) {
+		ref, valid := parseRef(key)
+		if !valid || !ok || !bytes.Equal(key[prefixLen:], owed.Key()[prefixLen:]) {
 			return false, errors.Join(errIncomplete, owed.Error())
 		}
 		d, err := delivery(value, owed.ValueAndErr)
 		if err != nil {
 			return false, err
 		}
-		if maxBytes -= d.Size(); maxBytes < 0 && len(ds) > 0 {
-			all = false
-			return false, nil
-		}
-		ds = append(ds, d)
+		all, err = visit(ref, d)
 		ok = owed.Next()
-		return true, nil
+		return all, err
 	})
 	switch {
 	case err != nil:
-		return nil, err
+		return err
 	case ok && all:
-		return nil, errIncomplete
+		return errIncomplete
 	}
-	return ds, owed.Error()
+	return owed.Error()
 }
 
 func delivery(payload, owed func() ([]byte, error)) (*keyhook.Delivery, error) {
@@ -232,15 +240,75 @@ func delivery(payload, owed func() ([]byte, error)) (*keyhook.Delivery, error) {
 	return d, err
 }
 
+// Deliveries implements [checkpoint.Store].
+func (s *Store) Deliveries(ctx context.Context, shard uint32, from checkpoint.Ref) iter.Seq2[checkpoint.Admission, error] {
+	return func(yield func(checkpoint.Admission, error) bool) {
+		db, err := s.acquire(ctx)
+		if err != nil {
+			yield(checkpoint.Admission{}, err)
+			return
+		}
+		defer s.release(db)
+		stopped := false
+		err = db.owed(bounded(shard, kindOwed, from), bounded(shard, kindPayload, from), func(ref checkpoint.Ref, d *keyhook.Delivery) (bool, error) {
+			if err := ctx.Err(); err != nil {
+				return false, err
+			}
+			stopped = !yield(checkpoint.Admission{Lane: ref.Lane, Chain: ref.Chain, Delivery: d}, nil)
+			return !stopped, nil
+		})
+		if err != nil && !stopped {
+			yield(checkpoint.Admission{}, s.failed(db, err))
+		}
+	}
+}
+
+// Dead implements [checkpoint.Store].
+func (s *Store) Dead(ctx context.Context, shard uint32) iter.Seq2[checkpoint.Dead, error] {
+	return each(ctx, s, all(shard, kindBuried), func(key, value []byte) (checkpoint.Dead, error) {
+		number, err := parseNumber(key)
+		if err != nil {
+			return checkpoint.Dead{}, err
+		}
+		d, err := record.DecodeDead(value)
+		d.Number = number
+		return d, err
+	})
+}
+
 // DeadLetters implements [checkpoint.Store].
-func (s *Store) DeadLetters(ctx context.Context, shard uint32) iter.Seq2[checkpoint.DeadLetter, error] {
-	return each(ctx, s, all(shard, kindDead), func(key, value []byte) (checkpoint.DeadLetter, error) {
-		if len(key) != prefixLen+8 {
-			return checkpoint.DeadLetter{}, fmt.Errorf("%w: key of a dead letter", record.ErrMalformed)
+func (s *Store) DeadLetters(ctx context.Context, shard uint32, from uint64) iter.Seq2[checkpoint.DeadLetter, error] {
+	b := all(shard, kindDead)
+	b.lower = numbered(nil, shard, kindDead, from)
+	return each(ctx, s, b, func(key, value []byte) (checkpoint.DeadLetter, error) {
+		number, err := parseNumber(key)
+		if err != nil {
+			return checkpoint.DeadLetter{}, err
 		}
 		d, err := record.DecodeDeadLetter(value)
-		return checkpoint.DeadLetter{Number: binary.BigEndian.Uint64(key[prefixLen:]), DeadLetter: d}, err
+		return checkpoint.DeadLetter{Number: number, DeadLetter: d}, err
 	})
+}
+
+// parseNumber reads the number out of the key of a dead letter.
+func parseNumber(key []byte) (uint64, error) {
+	if len(key) != prefixLen+8 {
+		return 0, fmt.Errorf("%w: key of a dead letter", record.ErrMalformed)
+	}
+	return binary.BigEndian.Uint64(key[prefixLen:]), nil
+}
+
+// sinkOf returns the sink of a dead letter, if there is such a one.
+func (db *database) sinkOf(shard uint32, number uint64) (string, bool, error) {
+	v, closer, err := db.Get(numbered(nil, shard, kindBuried, number))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, err
+	}
+	d, err := record.DecodeDead(v)
+	return d.Sink, true, errors.Join(err, closer.Close())
 }
 
 // Lookup implements [checkpoint.Mirror].

@@ -256,7 +256,7 @@ func (s *Store) failed(db *database, err error) error {
 	switch cause := db.fence.broken(); {
 	case err == nil:
 		return nil
-	case cause == nil, errors.Is(err, checkpoint.ErrInvalid), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case cause == nil, errors.Is(err, checkpoint.ErrInvalid), errors.Is(err, checkpoint.ErrFenced), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return explain(s.dir.path, err)
 	default:
 		return explain(s.dir.path, cause)

@@ -85,6 +85,16 @@ func TestEveryOwedRecordComesBackAsItWas(t *testing.T) {
 	})
 }
 
+func TestEveryDeadRecordComesBackAsItWas(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := checkpoint.Dead{Sink: text.Draw(t, "sink"), FailedAt: drawTime(t, "failed at"), Size: rapid.Int64().Draw(t, "size")}
+		got, err := DecodeDead(AppendDead(nil, &want))
+		if err != nil || got != want {
+			t.Fatalf("got %+v, %v\nwant %+v", got, err, want)
+		}
+	})
+}
+
 func TestEveryStateComesBackAsItWas(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		head := checkpoint.State{
@@ -108,6 +118,7 @@ func TestEveryStateComesBackAsItWas(t *testing.T) {
 		}
 		sink := checkpoint.SinkState{
 			Name: text.Draw(t, "name"), Held: rapid.Bool().Draw(t, "held"), Reason: text.Draw(t, "reason"), Since: drawTime(t, "since"),
+			Fingerprint: text.Draw(t, "fingerprint"), Paused: rapid.Bool().Draw(t, "paused"), PausedSince: drawTime(t, "paused since"),
 		}
 
 		var buf bytes.Buffer

@@ -43,6 +43,13 @@ func samples(t testing.TB) map[string][]byte {
 	put("sink", func(b *bytes.Buffer) error {
 		return EncodeSink(b, checkpoint.SinkState{Name: "pager", Held: true, Reason: "410 Gone", Since: day})
 	})
+	put("paused sink", func(b *bytes.Buffer) error {
+		return EncodeSink(b, checkpoint.SinkState{Name: "pager", Held: true, Since: day, Fingerprint: "0123", Paused: true, PausedSince: day.Add(time.Minute)})
+	})
+	put("dead record", func(b *bytes.Buffer) error {
+		_, err := b.Write(AppendDead(nil, &checkpoint.Dead{Sink: "pager", FailedAt: day, Size: 12345}))
+		return err
+	})
 	put("mirror entry", func(b *bytes.Buffer) error {
 		_, err := b.Write(AppendEntry(nil, &checkpoint.Entry{KeyValue: *d.Event.Last, Deleted: true, Weight: 12345}))
 		return err
@@ -86,8 +93,10 @@ func decodeAny(kind string, b []byte) (err error) {
 		_, err = DecodeRange(b)
 	case "lane":
 		_, err = DecodeLane(b)
-	case "sink":
+	case "sink", "paused sink":
 		_, err = DecodeSink(b)
+	case "dead record":
+		_, err = DecodeDead(b)
 	case "mirror entry":
 		_, err = DecodeEntry(b)
 	case "owed record":
@@ -114,8 +123,10 @@ func decoded(t *testing.T, kind string, b []byte) (v any) {
 		v, err = DecodeRange(b)
 	case "lane":
 		v, err = DecodeLane(b)
-	case "sink":
+	case "sink", "paused sink":
 		v, err = DecodeSink(b)
+	case "dead record":
+		v, err = DecodeDead(b)
 	case "mirror entry":
 		v, err = DecodeEntry(b)
 	case "owed record":

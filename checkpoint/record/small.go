@@ -86,6 +86,30 @@ func DecodeOwed(b []byte) (checkpoint.Owed, error) {
 	return o, nil
 }
 
+// AppendDead appends d without its number, which is its place.
+func AppendDead(b []byte, d *checkpoint.Dead) []byte {
+	b = append(b, version, 0)
+	b = binary.AppendVarint(b, nanos(d.FailedAt))
+	b = binary.AppendVarint(b, d.Size)
+	return append(b, d.Sink...)
+}
+
+// DecodeDead returns what [AppendDead] wrote; its number is left zero.
+func DecodeDead(b []byte) (checkpoint.Dead, error) {
+	r, err := newReader("dead record", b)
+	if err != nil {
+		return checkpoint.Dead{}, err
+	}
+	if r.byte() != 0 {
+		r.fail("it has unknown flags")
+	}
+	d := checkpoint.Dead{FailedAt: moment(r.varint()), Size: r.varint(), Sink: string(r.rest)}
+	if r.err != nil {
+		return checkpoint.Dead{}, r.err
+	}
+	return d, nil
+}
+
 // reader takes numbers off the front of a record. After the first failure it
 // returns zeros.
 type reader struct {

@@ -153,11 +153,18 @@ type sinkRecord struct {
 	Held   bool   `cbor:"2,keyasint,omitempty"`
 	Reason string `cbor:"3,keyasint,omitempty"`
 	Since  int64  `cbor:"4,keyasint,omitempty"`
+
+	Fingerprint string `cbor:"5,keyasint,omitempty"`
+	Paused      bool   `cbor:"6,keyasint,omitempty"`
+	PausedSince int64  `cbor:"7,keyasint,omitempty"`
 }
 
 // EncodeSink appends s.
 func EncodeSink(buf *bytes.Buffer, s checkpoint.SinkState) error {
-	return encode(buf, &sinkRecord{Name: s.Name, Held: s.Held, Reason: s.Reason, Since: nanos(s.Since)})
+	return encode(buf, &sinkRecord{
+		Name: s.Name, Held: s.Held, Reason: s.Reason, Since: nanos(s.Since), Fingerprint: s.Fingerprint,
+		Paused: s.Paused, PausedSince: nanos(s.PausedSince),
+	})
 }
 
 // DecodeSink returns what [EncodeSink] wrote.
@@ -166,7 +173,10 @@ func DecodeSink(b []byte) (checkpoint.SinkState, error) {
 	if err := decode("sink", b, &rec); err != nil {
 		return checkpoint.SinkState{}, err
 	}
-	return checkpoint.SinkState{Name: rec.Name, Held: rec.Held, Reason: rec.Reason, Since: moment(rec.Since)}, nil
+	return checkpoint.SinkState{
+		Name: rec.Name, Held: rec.Held, Reason: rec.Reason, Since: moment(rec.Since), Fingerprint: rec.Fingerprint,
+		Paused: rec.Paused, PausedSince: moment(rec.PausedSince),
+	}, nil
 }
 
 // nanos returns t as records hold it; the zero time is 0.
