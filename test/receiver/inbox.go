@@ -113,7 +113,7 @@ func (b *Inbox) serve(w http.ResponseWriter, r *http.Request) {
 		// The sender was killed or gave up in the middle: nothing arrived.
 		return
 	}
-	attempt, err := parse(r.Header, body)
+	attempt, err := Parse(r.Header.Get("webhook-id"), body)
 	if err != nil {
 		b.mu.Lock()
 		b.faults = append(b.faults, err)
@@ -217,17 +217,18 @@ func (h held) lease() (int64, error) {
 	return strconv.ParseInt(h.Lease, 16, 64)
 }
 
-// parse reads a delivery, and checks what its envelope says twice.
-func parse(header http.Header, body []byte) (*oracle.Attempt, error) {
+// Parse reads a delivery that came under an id, and checks what its envelope
+// says twice.
+func Parse(id string, body []byte) (*oracle.Attempt, error) {
 	var m message
 	if err := json.Unmarshal(body, &m); err != nil {
 		return nil, fmt.Errorf("a body that is no CloudEvent: %w", err)
 	}
-	id, d := header.Get("webhook-id"), &m.Data
+	d := &m.Data
 	types := map[oracle.Type]string{oracle.Put: "keyhook.etcd.put", oracle.Delete: "keyhook.etcd.delete"}
 	switch {
 	case id == "" || id != m.ID:
-		return nil, fmt.Errorf("webhook-id is %q, the CloudEvent's id %q", id, m.ID)
+		return nil, fmt.Errorf("it came as %q, the CloudEvent's id is %q", id, m.ID)
 	case m.SpecVersion != "1.0" || m.Type == "" || m.Type != types[d.Type]:
 		return nil, fmt.Errorf("a CloudEvent %q of type %q about a %q", m.SpecVersion, m.Type, d.Type)
 	case m.Sequence != strconv.FormatInt(d.Revision, 10):
