@@ -17,7 +17,21 @@ type Delivery struct {
 	Order     Order
 	OnFailure OnFailure
 
-	Event   *Event
+	// Chain is what deliveries of the send share to belong together: they keep
+	// their order, and Timing is about them. Empty means the key of Event; see
+	// [Delivery.ChainKey].
+	Chain  []byte
+	Timing Timing
+	// Cancels makes d no delivery but the news that the condition of the rule
+	// does not hold for the chain any more: what is held is dropped, and what has
+	// gone out does not keep a new one back. It is never sent, stored or counted
+	// as owed; it has no ID and no Message.
+	Cancels bool
+
+	Event *Event
+	// Group are all the changes that d is about, in order, where its rule takes
+	// those of a transaction together; Event is the first of them. Nil otherwise.
+	Group   []*Event
 	Message Message
 	// Rejected is set where no message could be made; the delivery is a dead
 	// letter from the start.
@@ -28,6 +42,31 @@ type Delivery struct {
 	Admitted time.Time
 	Retry    Retry
 }
+
+// ChainKey returns what tells the chains of a send apart.
+func (d *Delivery) ChainKey() []byte {
+	if len(d.Chain) > 0 {
+		return d.Chain
+	}
+	return d.Event.Key
+}
+
+// Timing says when a delivery may go out, and what becomes of others of its
+// chain that come meanwhile. The zero value: at once, and nothing. Spans are
+// counted from the admission, over restarts. docs/architecture.md, "Time", has
+// the states.
+type Timing struct {
+	// For is how long the condition must have held: the delivery waits, until a
+	// cancellation drops it. Others of the chain are absorbed by it, and by what
+	// it leaves behind when it has gone out, until a cancellation comes.
+	For time.Duration
+	// Every is how long the chain is quiet after a delivery: others wait for the
+	// end of that time, the newest in place of those before it.
+	Every time.Duration
+}
+
+// IsZero reports whether t asks for nothing.
+func (t Timing) IsZero() bool { return t == Timing{} }
 
 // Order says which deliveries of a send wait for each other.
 type Order uint8
@@ -83,7 +122,13 @@ func (d *Delivery) Size() int {
 	for _, h := range d.Message.Headers {
 		n += len(h.Name) + len(h.Value)
 	}
-	if d.Event != nil {
+	n += len(d.Chain)
+	switch {
+	case d.Group != nil: // Event is the first of them
+		for _, e := range d.Group {
+			n += e.Size()
+		}
+	case d.Event != nil:
 		n += d.Event.Size()
 	}
 	return n
@@ -102,6 +147,8 @@ const (
 	Dead        Outcome = "dead"        // became a dead letter
 	Superseded  Outcome = "superseded"  // replaced by a newer change of its key
 	Purged      Outcome = "purged"      // removed by somebody before it was delivered
+	Cancelled   Outcome = "cancelled"   // the condition did not hold as long as its rule asks
+	Absorbed    Outcome = "absorbed"    // the same condition has been waiting, or has gone out, already
 	Held        Outcome = "held"        // the sink asked to stop; the delivery stays owed
 	Interrupted Outcome = "interrupted" // cut off by a stop; spends no attempt
 )
