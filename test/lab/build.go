@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -31,11 +30,10 @@ func BuildEtcd(ctx context.Context, dir string) (path string, err error) {
 // build builds a package of the module at module, a path below the root of the
 // main one, in which the working directory is.
 func build(ctx context.Context, out, module, pkg string, args ...string) (string, error) {
-	mod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	root, err := checkout(ctx)
 	if err != nil {
-		return "", fmt.Errorf("go env GOMOD: %w", err)
+		return "", err
 	}
-	root := filepath.Dir(string(bytes.TrimSpace(mod)))
 	cmd := exec.CommandContext(ctx, "go", append(args, "-o", out, pkg)...)
 	cmd.Dir = filepath.Join(root, module)
 	if said, err := cmd.CombinedOutput(); err != nil {
