@@ -7,7 +7,7 @@ SHELL := bash
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 30s
 RUN      ?= .
-BENCH    ?= Throughput|Latency
+BENCH    ?= Throughput|Latency|Sinks|JetStream
 
 .PHONY: help
 help: ## print this list

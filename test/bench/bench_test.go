@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,7 +87,7 @@ func (r *rig) must(err error) {
 // beginning as start says.
 func (r *rig) keyhook(prefix, start string) *lab.Keyhook {
 	r.Helper()
-	return lab.NewKeyhook(r.B, program, lab.Settings{Etcd: r.etcd.Endpoint, More: "  start: " + start, Rules: fmt.Sprintf(`
+	return r.keyhookWith(start, fmt.Sprintf(`
 sinks:
   - name: hook
     webhook: {url: %q}
@@ -95,7 +96,13 @@ rules:
   - name: all
     keys: %s{path...}
     send: {sink: hook}
-`, r.receiver.url+"/in", concurrency, prefix)})
+`, r.receiver.url+"/in", concurrency, prefix))
+}
+
+// keyhookWith configures keyhook with rules, beginning as start says.
+func (r *rig) keyhookWith(start, rules string) *lab.Keyhook {
+	r.Helper()
+	return lab.NewKeyhook(r.B, program, lab.Settings{Etcd: r.etcd.Endpoint, More: "  start: " + start, Rules: rules})
 }
 
 // fill writes a backlog, ten changes of each key, and returns its first
@@ -199,6 +206,18 @@ func (r *rig) latencies(prefix string, perSecond float64) []time.Duration {
 	r.Helper()
 	r.receiver.after(r.B, 0)
 	n := int(perSecond * duration.Seconds())
+	r.puts(perSecond, n, func(i int) string { return fmt.Sprintf("%s%04d", prefix, i%1000) }, func(int) bool { return true })
+	seen := r.receiver.after(r.B, n)
+	if len(seen.Latencies) != n {
+		r.Errorf("%d of %d changes say when they were put", len(seen.Latencies), n)
+	}
+	return seen.Latencies
+}
+
+// puts puts n keys at a steady rate, which waits for nothing. The values of those
+// that count say when they were put.
+func (r *rig) puts(perSecond float64, n int, key func(i int) string, counts func(i int) bool) {
+	r.Helper()
 	group, ctx := errgroup.WithContext(r.Context())
 	for i, began := 0, time.Now(); i < n; i++ {
 		due := began.Add(time.Duration(float64(i) / perSecond * float64(time.Second)))
@@ -207,16 +226,15 @@ func (r *rig) latencies(prefix string, perSecond float64) []time.Duration {
 		case <-ctx.Done():
 		}
 		group.Go(func() error {
-			_, err := r.client.Put(ctx, fmt.Sprintf("%s%04d", prefix, i%1000), stamped(time.Now()))
+			value := strings.Repeat("0", valueSize)
+			if counts(i) {
+				value = stamped(time.Now())
+			}
+			_, err := r.client.Put(ctx, key(i), value)
 			return err
 		})
 	}
 	r.must(group.Wait())
-	seen := r.receiver.after(r.B, n)
-	if len(seen.Latencies) != n {
-		r.Errorf("%d of %d changes say when they were put", len(seen.Latencies), n)
-	}
-	return seen.Latencies
 }
 
 func quantile(sorted []time.Duration, q float64) time.Duration {

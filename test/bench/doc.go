@@ -6,6 +6,10 @@
 //	                     to the same receiver
 //	BenchmarkLatency     from the put to the webhook at a tenth of that load, against
 //	                     a bare clientv3.Watch that posts what it gets
+//	BenchmarkSinks       the same at a fixed rate to twenty sinks: all healthy, a tenth
+//	                     of them slow, a tenth dead; against all healthy
+//	BenchmarkJetStream   draining a backlog to a stream, against a client that
+//	                     publishes the same messages asynchronously
 //	BenchmarkInside      the drain within this process, for -cpuprofile and -memprofile
 //
 // The receiver is a process of its own in each case. Ratios are what to look at:

@@ -48,6 +48,7 @@ func receive() int {
 	c.arrived = sync.NewCond(&c.mu)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /in", c.in)
+	mux.HandleFunc("POST /slow", slow)
 	mux.HandleFunc("GET /stats", c.report)
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -85,6 +86,15 @@ func (c *counter) in(w http.ResponseWriter, r *http.Request) {
 		c.Samples = append(c.Samples, body)
 	}
 	c.arrived.Broadcast()
+}
+
+// slow accepts everything after a second.
+func slow(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-time.After(time.Second):
+		w.WriteHeader(http.StatusNoContent)
+	case <-r.Context().Done():
+	}
 }
 
 // stamped returns a value that says when it was put.

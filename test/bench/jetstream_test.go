@@ -1,0 +1,143 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"keyhook/test/lab"
+)
+
+// BenchmarkJetStream reports messages a second while a backlog is drained to a
+// stream, against a client that publishes the same messages asynchronously.
+func BenchmarkJetStream(b *testing.B) {
+	server, err := lab.BuildNATS(b.Context(), b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := setUp(b)
+	bus := lab.StartNATS(b, server)
+	js, err := jetstream.New(bus.Connect(), jetstream.WithPublishAsyncMaxPending(pending))
+	r.must(err)
+
+	var both [2][]float64
+	for round := range *rounds {
+		prefix := fmt.Sprintf("/bus/%d/", round)
+		first := r.fill(prefix)
+		ours := r.stream(js, "OURS", "ours.>")
+		k := r.keyhookWith(fmt.Sprint(first), fmt.Sprintf(`
+sinks:
+  - name: bus
+    nats: {url: %q, jetstream: true}
+rules:
+  - name: all
+    keys: %s{path...}
+    send: {sink: bus, subject: '"ours." + nats.token(event.key)'}
+`, bus.URL, prefix))
+		k.Start()
+		drained := r.stored(ours)
+		if code := k.Stop(); code != 0 {
+			r.Errorf("keyhook ended with code %d", code)
+		}
+		bare := r.stream(js, "BARE", "bare.>")
+		r.must(publishAll(r.Context(), js, r.sample(ours), *backlog))
+		published := r.stored(bare)
+		r.must(js.DeleteStream(r.Context(), "OURS"))
+		r.must(js.DeleteStream(r.Context(), "BARE"))
+		r.Logf("round %d: keyhook %.0f/s, bare publisher %.0f/s, ratio %.2f", round, drained, published, drained/published)
+		both[0], both[1] = append(both[0], drained), append(both[1], published)
+	}
+	ours, bare := median(both[0]), median(both[1])
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(ours, "keyhook/s")
+	b.ReportMetric(bare, "bare/s")
+	b.ReportMetric(ours/bare, "ratio")
+}
+
+// pending is how many messages the bare publisher has on their way.
+const pending = 256
+
+func (r *rig) stream(js jetstream.JetStream, name, subject string) jetstream.Stream {
+	r.Helper()
+	s, err := js.CreateStream(r.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{subject}})
+	r.must(err)
+	return s
+}
+
+// stored waits until a stream holds the backlog, once, and returns how many
+// messages a second came in.
+func (r *rig) stored(s jetstream.Stream) float64 {
+	r.Helper()
+	var state jetstream.StreamState
+	r.must(lab.Poll(r.Context(), func() (bool, error) {
+		info, err := s.Info(r.Context())
+		if err != nil {
+			return true, err
+		}
+		if state = info.State; state.Msgs < uint64(*backlog) {
+			return false, errors.New("not all is there")
+		}
+		return true, nil
+	}))
+	if state.Msgs != uint64(*backlog) {
+		r.Errorf("%d messages of %d changes", state.Msgs, *backlog)
+	}
+	return float64(state.Msgs-1) / state.LastTime.Sub(state.FirstTime).Seconds()
+}
+
+// sample returns the bodies of some messages of a stream.
+func (r *rig) sample(s jetstream.Stream) (bodies [][]byte) {
+	r.Helper()
+	consumer, err := s.OrderedConsumer(r.Context(), jetstream.OrderedConsumerConfig{})
+	r.must(err)
+	batch, err := consumer.Fetch(samples)
+	r.must(err)
+	for msg := range batch.Messages() {
+		bodies = append(bodies, msg.Data())
+	}
+	r.must(batch.Error())
+	return bodies
+}
+
+// publishAll publishes n messages with an id each, and waits until all of them
+// are acknowledged.
+func publishAll(ctx context.Context, js jetstream.JetStream, bodies [][]byte, n int) error {
+	acks := make(chan jetstream.PubAckFuture, pending)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		for ack := range acks {
+			select {
+			case <-ack.Ok():
+			case err := <-ack.Err():
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	group.Go(func() error {
+		defer close(acks)
+		for i := range n {
+			msg := nats.NewMsg(fmt.Sprintf("bare.%06d", i%(n/10)))
+			msg.Data = bodies[i%len(bodies)]
+			msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%d-%032x", i, i))
+			ack, err := js.PublishMsgAsync(msg)
+			if err != nil {
+				return err
+			}
+			select {
+			case acks <- ack:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
