@@ -1,9 +1,10 @@
-// Package devserver brings an etcd server into the process, for `keyhook dev`:
-// one member, on loopback, in a directory that is thrown away.
+// Package devserver brings an etcd and a NATS server into the process, for
+// `keyhook dev`: one member each, on loopback, in directories that are thrown
+// away.
 //
-// The server is most of the binary's size and nothing that a production process
-// should carry. Built with the tag nodev the package is there, but [Start]
-// answers [ErrLeftOut] and no etcd server is linked.
+// The servers are most of the binary's size and nothing that a production
+// process should carry. Built with the tag nodev the package is there, but
+// [Start] and [StartNATS] answer [ErrLeftOut] and no server is linked.
 package devserver
 
 import "errors"

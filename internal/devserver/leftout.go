@@ -18,3 +18,15 @@ func (*Etcd) Endpoint() string { return "" }
 
 // Close does nothing.
 func (*Etcd) Close() error { return nil }
+
+// NATS is a server that this build cannot start.
+type NATS struct{}
+
+// StartNATS returns ErrLeftOut.
+func StartNATS(context.Context) (*NATS, error) { return nil, ErrLeftOut }
+
+// URL returns nothing.
+func (*NATS) URL() string { return "" }
+
+// Close does nothing.
+func (*NATS) Close() error { return nil }
