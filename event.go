@@ -48,7 +48,8 @@ type Event struct {
 	Version        int64 // 0 for a Delete
 	Lease          int64 // 0 for a Delete
 
-	// Occurrence counts the changes of Key within Revision, from 0.
+	// Occurrence counts the changes of Key within Revision, from 0; it is
+	// [SyntheticDelete] for a synthetic Delete.
 	Occurrence int
 	// Time is when keyhook received the change; etcd records none. It differs
 	// when a change is read again after a crash, so no decision may depend on it.

@@ -15,13 +15,13 @@ import (
 // The digits are the first 16 bytes of SHA-256 over source, epoch, key,
 // occurrence, rule and send, each preceded by its length as an unsigned 64-bit
 // big-endian integer; epoch and occurrence are themselves such integers, of
-// length 8. docs/architecture.md has test vectors.
+// length 8, in two's complement. docs/architecture.md has test vectors.
 func DeliveryID(source string, epoch uint64, e *Event, rule, send string) string {
 	buf := make([]byte, 0, 6*8+16+len(source)+len(e.Key)+len(rule)+len(send))
 	buf = appendSized(buf, source)
 	buf = appendNumber(buf, epoch)
 	buf = appendSized(buf, e.Key)
-	buf = appendNumber(buf, uint64(e.Occurrence)) //nolint:gosec // counts from 0
+	buf = appendNumber(buf, uint64(e.Occurrence)) //nolint:gosec // two's complement is meant
 	buf = appendSized(buf, rule)
 	buf = appendSized(buf, send)
 	sum := sha256.Sum256(buf)

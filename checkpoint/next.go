@@ -71,6 +71,11 @@ func (r RangeState) clone() RangeState {
 		anchor.Key = bytes.Clone(anchor.Key)
 		r.Anchor = &anchor
 	}
+	if r.Repair != nil {
+		repair := *r.Repair
+		repair.Cursor = bytes.Clone(repair.Cursor)
+		r.Repair = &repair
+	}
 	return r
 }
 

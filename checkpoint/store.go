@@ -75,7 +75,7 @@ type State struct {
 	NextOrdinal uint64 // above every ordinal that was ever durable
 	Source      string // names this etcd in ids; empty until the first commit
 	ClusterID   uint64 // of the etcd that the positions belong to
-	Epoch       uint64 // of etcd's history: grows when it was rolled back
+	Epoch       uint64 // the highest of a range: grows when history is found to be another one
 	Ranges      []RangeState
 	Lanes       []Lane
 	Sinks       []SinkState
@@ -99,6 +99,38 @@ type RangeState struct {
 	// Forgotten weighs all deletions that were seen in the range so far; see
 	// [Entry.Weight].
 	Forgotten uint64
+	// Epoch of the history that the position belongs to: ids of events derive
+	// from it. If it is below [State.Epoch], another range has found history to be
+	// another one since, and this one is to be compared with etcd.
+	Epoch uint64
+	// Repair is the unfinished comparison of the mirror with etcd, after history
+	// could not be read on; nil when there is none. No change is read before it is
+	// complete.
+	Repair *Repair
+}
+
+// Repair is a comparison of the mirror with etcd at one revision, in key order.
+// Differences are synthetic changes, and change the mirror in the same commit,
+// so that a comparison which begins again finds only what is left.
+type Repair struct {
+	Reason   keyhook.GapReason
+	From     int64     // the first revision that was not read
+	At       time.Time // when the gap was noticed
+	Revision int64     // at which etcd is compared; 0: not chosen yet
+	Cursor   []byte    // the first key that was not compared yet
+	// Resume: the position can still be read from, and stays as it is.
+	Resume bool
+	// Whole: history is another one, or may be. So values are compared as well,
+	// and every difference counts, not only what is newer.
+	Whole bool
+	// Fill: the listing that was to fill the mirror is unfinished. A key that is
+	// missing there and was written before From is no change, unless Emit is set.
+	Fill, Emit bool
+	// Suspicion: nothing is known to be wrong here, another range has a new epoch.
+	// It is no gap if nothing differs.
+	Suspicion bool
+
+	Created, Changed, Deleted int // keys that differed so far
 }
 
 // Seed is a listing of a range at one revision, in key order.

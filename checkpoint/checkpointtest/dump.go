@@ -25,7 +25,8 @@ func Dump(ctx context.Context, b Backend, shard uint32) (string, error) {
 	state.Ranges = nil
 	fmt.Fprintf(&out, "%+v\n", *state)
 	for _, r := range ranges {
-		fmt.Fprintf(&out, "range %v %+v forgotten=%d seed=%+v anchor=%+v\n", r.Range, r.Position, r.Forgotten, r.Seed, r.Anchor)
+		fmt.Fprintf(&out, "range %v %+v forgotten=%d epoch=%d seed=%+v anchor=%+v repair=%+v\n",
+			r.Range, r.Position, r.Forgotten, r.Epoch, r.Seed, r.Anchor, r.Repair)
 	}
 	full, err := slicesOf(b.Deliveries(ctx, shard, checkpoint.Ref{}))
 	if err != nil {

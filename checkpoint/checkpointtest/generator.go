@@ -77,6 +77,10 @@ func (g *Generator) nextRanges(c *checkpoint.Commit) {
 			r.Position = keyhook.Position{Next: g.revision, Admitted: n}
 			r.Seed, r.Forgotten = nil, r.Forgotten+uint64(n)
 			r.Anchor = &checkpoint.Anchor{Type: keyhook.Put, Key: []byte(start), Revision: g.revision, ValueHash: g.rng.Uint64()}
+			if r.Repair = nil; n == 1 {
+				r.Epoch++
+				r.Repair = &checkpoint.Repair{Reason: keyhook.GapRolledBack, From: g.revision, At: noon, Cursor: []byte(start), Whole: true, Deleted: 1}
+			}
 		default:
 			continue
 		}

@@ -24,7 +24,8 @@ var storeStories = []story{
 		a.Position.Admitted = 3
 		a.Seed = &checkpoint.Seed{Revision: 7, Cursor: []byte("am"), Emit: true}
 		b.Anchor = &checkpoint.Anchor{Type: keyhook.Put, Key: []byte("b\x00"), Revision: 6, ValueHash: 1 << 63}
-		b.Forgotten = 99
+		b.Forgotten, b.Epoch = 99, 2
+		b.Repair = &checkpoint.Repair{Reason: keyhook.GapRolledBack, From: 8, At: noon, Revision: 5, Cursor: []byte("bm"), Whole: true, Changed: 4}
 		lanes := []checkpoint.Lane{{Number: 2, Rule: "r", Send: "s", Sink: "k"}, {Number: 1, Rule: "failover", Send: "page", Sink: "pager"}}
 		sinks := []checkpoint.SinkState{{Name: "pager", Held: true, Reason: "410 Gone", Since: noon}, {Name: "bus", Held: true, Since: noon}}
 		t.commit(checkpoint.Commit{

@@ -105,7 +105,10 @@ func TestEveryStateComesBackAsItWas(t *testing.T) {
 		rng := checkpoint.RangeState{
 			Range:     keyhook.Range{Start: drawBytes(t, "start"), End: drawBytes(t, "end")},
 			Position:  keyhook.Position{Next: rapid.Int64().Draw(t, "next"), Admitted: rapid.Int().Draw(t, "admitted")},
-			Forgotten: rapid.Uint64().Draw(t, "forgotten"),
+			Forgotten: rapid.Uint64().Draw(t, "forgotten"), Epoch: rapid.Uint64().Draw(t, "epoch of the range"),
+		}
+		if rapid.Bool().Draw(t, "being repaired") {
+			rng.Repair = drawRepair(t)
 		}
 		if rapid.Bool().Draw(t, "seeding") {
 			rng.Seed = &checkpoint.Seed{Revision: 7, Cursor: drawBytes(t, "cursor"), Emit: rapid.Bool().Draw(t, "emit")}
@@ -253,3 +256,14 @@ func BenchmarkDecodeOwed(b *testing.B) {
 }
 
 var day = time.Date(2026, 5, 17, 12, 30, 1, 123456789, time.UTC)
+
+func drawRepair(t *rapid.T) *checkpoint.Repair {
+	flag := rapid.Bool()
+	return &checkpoint.Repair{
+		Reason: keyhook.GapReason(text.Draw(t, "gap")), From: rapid.Int64().Draw(t, "from"), At: drawTime(t, "noticed"),
+		Revision: rapid.Int64().Draw(t, "revision"), Cursor: drawBytes(t, "compared to"),
+		Resume: flag.Draw(t, "resume"), Whole: flag.Draw(t, "whole"), Fill: flag.Draw(t, "fill"),
+		Emit: flag.Draw(t, "emits"), Suspicion: flag.Draw(t, "suspicion"),
+		Created: rapid.Int().Draw(t, "created"), Changed: rapid.Int().Draw(t, "changed"), Deleted: rapid.Int().Draw(t, "deleted"),
+	}
+}

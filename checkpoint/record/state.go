@@ -77,6 +77,26 @@ type rangeRecord struct {
 	Seed      *seedRecord   `cbor:"5,keyasint,omitempty"`
 	Anchor    *anchorRecord `cbor:"6,keyasint,omitempty"`
 	Forgotten uint64        `cbor:"7,keyasint,omitempty"`
+	Epoch     uint64        `cbor:"8,keyasint,omitempty"`
+	Repair    *repairRecord `cbor:"9,keyasint,omitempty"`
+}
+
+type repairRecord struct {
+	Reason   string `cbor:"1,keyasint"`
+	From     int64  `cbor:"2,keyasint"`
+	At       int64  `cbor:"3,keyasint,omitempty"`
+	Revision int64  `cbor:"4,keyasint,omitempty"`
+	Cursor   []byte `cbor:"5,keyasint,omitempty"`
+
+	Resume    bool `cbor:"6,keyasint,omitempty"`
+	Whole     bool `cbor:"7,keyasint,omitempty"`
+	Fill      bool `cbor:"8,keyasint,omitempty"`
+	Emit      bool `cbor:"9,keyasint,omitempty"`
+	Suspicion bool `cbor:"10,keyasint,omitempty"`
+
+	Created int `cbor:"11,keyasint,omitempty"`
+	Changed int `cbor:"12,keyasint,omitempty"`
+	Deleted int `cbor:"13,keyasint,omitempty"`
 }
 
 type seedRecord struct {
@@ -96,7 +116,14 @@ type anchorRecord struct {
 func EncodeRange(buf *bytes.Buffer, r *checkpoint.RangeState) error {
 	rec := rangeRecord{
 		Start: r.Range.Start, End: r.Range.End,
-		Next: r.Position.Next, Admitted: r.Position.Admitted, Forgotten: r.Forgotten,
+		Next: r.Position.Next, Admitted: r.Position.Admitted, Forgotten: r.Forgotten, Epoch: r.Epoch,
+	}
+	if p := r.Repair; p != nil {
+		rec.Repair = &repairRecord{
+			Reason: string(p.Reason), From: p.From, At: nanos(p.At), Revision: p.Revision, Cursor: p.Cursor,
+			Resume: p.Resume, Whole: p.Whole, Fill: p.Fill, Emit: p.Emit, Suspicion: p.Suspicion,
+			Created: p.Created, Changed: p.Changed, Deleted: p.Deleted,
+		}
 	}
 	if s := r.Seed; s != nil {
 		rec.Seed = &seedRecord{Revision: s.Revision, Cursor: s.Cursor, Emit: s.Emit}
@@ -116,7 +143,14 @@ func DecodeRange(b []byte) (checkpoint.RangeState, error) {
 	r := checkpoint.RangeState{
 		Range:     keyhook.Range{Start: rec.Start, End: rec.End},
 		Position:  keyhook.Position{Next: rec.Next, Admitted: rec.Admitted},
-		Forgotten: rec.Forgotten,
+		Forgotten: rec.Forgotten, Epoch: rec.Epoch,
+	}
+	if p := rec.Repair; p != nil {
+		r.Repair = &checkpoint.Repair{
+			Reason: keyhook.GapReason(p.Reason), From: p.From, At: moment(p.At), Revision: p.Revision, Cursor: p.Cursor,
+			Resume: p.Resume, Whole: p.Whole, Fill: p.Fill, Emit: p.Emit, Suspicion: p.Suspicion,
+			Created: p.Created, Changed: p.Changed, Deleted: p.Deleted,
+		}
 	}
 	if s := rec.Seed; s != nil {
 		r.Seed = &checkpoint.Seed{Revision: s.Revision, Cursor: s.Cursor, Emit: s.Emit}
