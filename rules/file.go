@@ -18,6 +18,7 @@ type sinkEntry struct {
 	Concurrency *strictyaml.At[int]   `yaml:"concurrency"`
 	Rate        *strictyaml.Rate      `yaml:"rate"`
 	Retry       *retryEntry           `yaml:"retry"`
+	DeadLetter  strictyaml.At[string] `yaml:"dead_letter"`
 }
 
 type webhookEntry struct {

@@ -56,6 +56,7 @@ func (l *loader) fail(at strictyaml.Position, hint, format string, args ...any) 
 // read decodes the files and defines their sinks.
 func (l *loader) read(files []File) []*ruleEntry {
 	var entries []*ruleEntry
+	var told []*sinkEntry
 	for _, f := range files {
 		var file ruleFile
 		l.problems = append(l.problems, l.opts.Environment.Decode(f.Path, f.Data, &file)...)
@@ -73,6 +74,9 @@ func (l *loader) read(files []File) []*ruleEntry {
 				continue
 			}
 			l.sinks[spec.Name] = spec
+			if e.DeadLetter.IsSet() {
+				told = append(told, e)
+			}
 		}
 		l.problems = append(l.problems, sinks.problems...)
 		for _, e := range file.Rules {
@@ -81,7 +85,21 @@ func (l *loader) read(files []File) []*ruleEntry {
 			}
 		}
 	}
+	for _, e := range told {
+		l.deadLetterTo(e)
+	}
 	return entries
+}
+
+// deadLetterTo checks that a sink's dead letters are told to another one.
+func (l *loader) deadLetterTo(e *sinkEntry) {
+	to := e.DeadLetter
+	switch _, defined := l.sinks[to.Value]; {
+	case to.Value == e.Name.Value:
+		l.fail(to.Position, "name another sink: this one has just failed", "sink %q cannot be told of its own dead letters", to.Value)
+	case !defined:
+		l.fail(to.Position, strictyaml.DidYouMean(to.Value, slices.Sorted(maps.Keys(l.sinks))), "sink %q is not defined", to.Value)
+	}
 }
 
 // named reports whether a name can be one. A missing name has been reported.
@@ -257,6 +275,9 @@ func (b *builder) send(e *sendEntry, names map[string]strictyaml.Position) {
 		if !l.named("send", *e.Name) {
 			b.problems = append(b.problems, l.problems...)
 		}
+	}
+	if strings.HasPrefix(s.name, storySend) {
+		b.fail(at, "choose another name", "names of sends that begin with %q are kept for what tells of dead letters", storySend)
 	}
 	if first, dup := names[s.name]; dup && at.Line > 0 {
 		b.fail(at, "give each send a name", "the rule has a send %q already, at %s", s.name, first)

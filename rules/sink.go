@@ -38,6 +38,7 @@ func (l *sinkLoader) load(e *sinkEntry) SinkSpec {
 		Position:    e.Name.Position,
 		Concurrency: DefaultConcurrency,
 		Retry:       l.retry(e.Retry),
+		DeadLetter:  e.DeadLetter.Value,
 	}
 	switch {
 	case e.Webhook != nil && e.NATS != nil:

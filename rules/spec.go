@@ -48,6 +48,9 @@ type SinkSpec struct {
 	Concurrency int     // requests in flight
 	Rate        float64 // deliveries a second; 0 means no limit
 	Retry       RetrySpec
+	// DeadLetter is the sink that is told the story of each dead letter of this
+	// one; "" means none.
+	DeadLetter string
 }
 
 // WebhookSpec is an HTTP endpoint.
