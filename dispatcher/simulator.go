@@ -82,11 +82,11 @@ func (s *Simulator) Admit(b *Batch) {
 }
 
 // RunUntil lets time pass until at, and does what is due until then, at itself
-// not included.
+// included.
 func (s *Simulator) RunUntil(at time.Time) error {
 	for {
 		next, ok := s.Next()
-		if !ok || !next.Before(at) {
+		if !ok || next.After(at) {
 			s.now = later(s.now, at)
 			return nil
 		}

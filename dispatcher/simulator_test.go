@@ -71,15 +71,19 @@ func TestSimulatedRetry(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.told(t, "0s a1 goes out", "0s b1 goes out", "0s b1 delivered  after 1")
-	// What is due at the end of a span belongs to the next one.
-	if err := s.RunUntil(s.start.Add(time.Second)); err != nil {
+	if err := s.RunUntil(s.start.Add(time.Second - 1)); err != nil {
 		t.Fatal(err)
 	}
 	s.told(t)
+	// What is due at the end of a span belongs to it.
+	if err := s.RunUntil(s.start.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	s.told(t, "1s a1 goes out")
 	if err := s.RunUntil(s.start.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	s.told(t, "1s a1 goes out", "1m1s a1 goes out", "1m1s a1 delivered  after 3", "1m1s a2 goes out", "1m1s a2 delivered  after 1")
+	s.told(t, "1m1s a1 goes out", "1m1s a1 delivered  after 3", "1m1s a2 goes out", "1m1s a2 delivered  after 1")
 	if at, ok := s.Next(); ok {
 		t.Errorf("there is something left to do at %s", at)
 	}
