@@ -73,7 +73,7 @@ var layers = []layer{
 	{path: "keyhook/internal/archtest"},
 	{path: "keyhook/internal/natstest", knows: []string{modules, http, nats}},
 	{path: "keyhook/internal/etcdtest", may: []string{"keyhook"}, knows: everything},
-	{path: "keyhook/test", may: []string{"keyhook/test/..."}, knows: []string{modules, http, etcdClient}},
+	{path: "keyhook/test", may: []string{"keyhook/test/..."}, knows: []string{modules, http, etcdClient, nats}},
 	{path: "keyhook/test/bench", may: []string{"keyhook/test/..."}, knows: []string{modules, http, etcdClient}},
 }
 

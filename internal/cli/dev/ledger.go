@@ -18,7 +18,9 @@ type ledger struct {
 	mu        sync.Mutex
 	evaluated map[int64][]*keyhook.Delivery // by revision
 	order     []int64                       // of the revisions
-	acked     map[string]bool               // ids that the inbox has accepted
+	acked     map[string]bool               // ids that have arrived
+	windows   map[string]bool               // chains with `every` that have had a delivery
+	waiting   map[string]bool               // ids that time may hold back, or drop
 	arrived   int                           // how many ever were
 	dead      map[string]bool               // ids that became dead letters
 	buried    int                           // how many ever did
@@ -29,6 +31,8 @@ func newLedger() *ledger {
 	return &ledger{
 		evaluated: make(map[int64][]*keyhook.Delivery),
 		acked:     make(map[string]bool),
+		windows:   make(map[string]bool),
+		waiting:   make(map[string]bool),
 		dead:      make(map[string]bool),
 		changed:   make(chan struct{}),
 	}
@@ -47,12 +51,22 @@ func (l *ledger) owe(e *keyhook.Event, ds []*keyhook.Delivery) {
 	l.update(func() {
 		if _, known := l.evaluated[e.Revision]; !known {
 			l.order = append(l.order, e.Revision)
+			l.evaluated[e.Revision] = nil
 		}
-		l.evaluated[e.Revision] = append(l.evaluated[e.Revision], ds...)
+		for _, d := range ds {
+			if d.Cancels {
+				continue // no delivery, but the end of one that waits
+			}
+			l.evaluated[e.Revision] = append(l.evaluated[e.Revision], d)
+			if l.mayWait(d) {
+				l.waiting[d.ID] = true
+			}
+		}
 		for len(l.order) > remembered {
 			for _, d := range l.evaluated[l.order[0]] {
 				delete(l.acked, d.ID)
 				delete(l.dead, d.ID)
+				delete(l.waiting, d.ID)
 			}
 			delete(l.evaluated, l.order[0])
 			l.order = l.order[1:]
@@ -60,18 +74,40 @@ func (l *ledger) owe(e *keyhook.Event, ds []*keyhook.Delivery) {
 	})
 }
 
-// ack notes that the inbox accepts id, and reports whether it does so for the
-// first time.
-func (l *ledger) ack(id string) (first bool) {
+// mayWait reports whether time may hold d back: it has a `for`, or comes within
+// the window of an `every`.
+func (l *ledger) mayWait(d *keyhook.Delivery) bool {
+	if d.Timing.Every > 0 && d.Timing.For == 0 {
+		chain := d.Rule + "\x00" + d.Send + "\x00" + string(d.ChainKey())
+		if !l.windows[chain] && len(l.windows) < remembered {
+			l.windows[chain] = true
+			return false
+		}
+	}
+	return !d.Timing.IsZero()
+}
+
+// held returns what of revision rev time may hold back, as "rule ⇒ sink".
+func (l *ledger) held(rev int64) (names []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, d := range l.evaluated[rev] {
+		if l.waiting[d.ID] && !l.acked[d.ID] && !l.dead[d.ID] {
+			names = append(names, d.Rule+" ⇒ "+d.Sink)
+		}
+	}
+	return names
+}
+
+// ack notes that id has arrived.
+func (l *ledger) ack(id string) {
 	l.update(func() {
 		if _, known := l.evaluated[revisionOf(id)]; !known || l.acked[id] {
 			return
 		}
 		l.acked[id] = true
 		l.arrived++
-		first = true
 	})
-	return first
 }
 
 // bury notes that id became a dead letter: it will not arrive.
@@ -106,33 +142,29 @@ func revisionOf(id string) int64 {
 	return rev
 }
 
-// missing returns what of revision rev has neither arrived nor died: names of rules, out of
-// those that matched and those in want. known is false until rev was evaluated.
-func (l *ledger) missing(rev int64, want []string) (rules []string, known bool) {
+// missing returns what of revision rev has neither arrived nor died, as
+// "rule ⇒ sink", without what time may hold back. known is false until rev was
+// evaluated.
+func (l *ledger) missing(rev int64) (lost []string, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ds, known := l.evaluated[rev]
-	rules = slices.Clone(want)
 	for _, d := range ds {
-		at, ended := slices.Index(rules, d.Rule), l.acked[d.ID] || l.dead[d.ID]
-		switch {
-		case ended && at >= 0:
-			rules = slices.Delete(rules, at, at+1)
-		case !ended && at < 0:
-			rules = append(rules, d.Rule)
+		if !l.acked[d.ID] && !l.dead[d.ID] && !l.waiting[d.ID] {
+			lost = append(lost, d.Rule+" ⇒ "+d.Sink)
 		}
 	}
-	return rules, known
+	return lost, known
 }
 
 // settle waits until nothing of rev is missing, or ctx ends. It returns what is,
 // and whether rev was evaluated.
-func (l *ledger) settle(ctx context.Context, rev int64, want []string) (missing []string, known bool) {
+func (l *ledger) settle(ctx context.Context, rev int64) (missing []string, known bool) {
 	for {
 		l.mu.Lock()
 		changed := l.changed
 		l.mu.Unlock()
-		missing, known := l.missing(rev, want)
+		missing, known := l.missing(rev)
 		if known && len(missing) == 0 {
 			return nil, true
 		}
@@ -144,11 +176,16 @@ func (l *ledger) settle(ctx context.Context, rev int64, want []string) (missing 
 	}
 }
 
-// owes returns how many deliveries revision rev came to.
-func (l *ledger) owes(rev int64) int {
+// rules returns the rules that owe something for revision rev, sorted.
+func (l *ledger) rules(rev int64) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.evaluated[rev])
+	var names []string
+	for _, d := range l.evaluated[rev] {
+		names = append(names, d.Rule)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // total returns how many deliveries have arrived, and how many became dead

@@ -14,6 +14,7 @@ import (
 
 	"keyhook"
 	"keyhook/internal/inbox"
+	"keyhook/internal/inbox/natsinbox"
 )
 
 // maxShown is how many characters of a body are printed.
@@ -81,11 +82,6 @@ func (p *printer) change(del bool, key, value string) {
 
 // request prints a webhook as it arrives. d is nil if its origin is unknown.
 func (p *printer) request(r inbox.Request, d *keyhook.Delivery) {
-	rule, sink, took := "", strings.TrimPrefix(r.Path, "/"), ""
-	if d != nil {
-		rule, sink = d.Rule, d.Sink
-		took = p.in(dim, "  "+r.Time.Sub(d.Event.Time).Round(100*time.Microsecond).String())
-	}
 	attempt := ""
 	if r.Attempt > 1 {
 		attempt = p.in(yellow, fmt.Sprintf("  attempt %d", r.Attempt))
@@ -94,10 +90,39 @@ func (p *printer) request(r inbox.Request, d *keyhook.Delivery) {
 	if !r.Acknowledged() {
 		answer = p.in(red, fmt.Sprintf("→ %d", r.Status))
 	}
-	p.printf("    %s  %s ⇒ %s%s%s\n        %s %s\n", answer, rule, sink, attempt, took, p.in(dim, "id"), p.in(dim, r.ID))
+	lines := []string{p.in(dim, "id") + " " + p.in(dim, r.ID)}
 	if r.Acknowledged() {
-		p.printf("        %s\n", strings.Join(describe(r), "\n        "))
+		lines = append(lines, describe(r.Header, r.Body)...)
 	}
+	p.delivery(answer, strings.TrimPrefix(r.Path, "/"), attempt, d, r.Time, lines)
+}
+
+// message prints a message of NATS as it arrives. d is nil if its origin is
+// unknown.
+func (p *printer) message(m natsinbox.Message, d *keyhook.Delivery) {
+	answer, where := "→ heard", ""
+	switch m.Way {
+	case natsinbox.Request:
+		answer = "→ answered"
+	case natsinbox.JetStream:
+		answer, where = "→ stored", fmt.Sprintf("  number %d of the stream %s", m.Sequence, m.Stream)
+	}
+	lines := append([]string{
+		p.in(dim, "id") + " " + p.in(dim, m.ID),
+		p.in(dim, "subject") + " " + printable(m.Subject) + p.in(dim, where),
+	}, describe(m.Header, m.Body)...)
+	p.delivery(p.in(green, answer), "", "", d, m.Time, lines)
+}
+
+// delivery prints what has come of an attempt, and the lines below it, in one
+// piece.
+func (p *printer) delivery(answer, sink, attempt string, d *keyhook.Delivery, at time.Time, lines []string) {
+	rule, took := "", ""
+	if d != nil {
+		rule, sink = d.Rule, d.Sink
+		took = p.in(dim, "  "+at.Sub(d.Event.Time).Round(100*time.Microsecond).String())
+	}
+	p.printf("    %s  %s ⇒ %s%s%s\n        %s\n", answer, rule, sink, attempt, took, strings.Join(lines, "\n        "))
 }
 
 // dead prints a delivery that was given up.
@@ -106,22 +131,25 @@ func (p *printer) dead(l *keyhook.DeadLetter) {
 	p.printf("    %s  %s ⇒ %s  %s\n        %s\n", p.in(red, "✗ dead letter"), d.Rule, d.Sink, l.Reason, shorten(printable(l.Error)))
 }
 
-// describe returns the content of a request in a few lines.
-func describe(r inbox.Request) []string {
-	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/cloudevents+json") {
+// describe returns the content of a message in a few lines.
+func describe(header map[string][]string, body []byte) []string {
+	if kind := header["ce-type"]; len(kind) > 0 { // in binary mode, of NATS
+		return []string{"CloudEvent " + printable(kind[0]) + " about " + printable(strings.Join(header["ce-subject"], "")), shorten(compact(body))}
+	}
+	if strings.HasPrefix(strings.Join(header["Content-Type"], ""), "application/cloudevents+json") {
 		var event struct {
 			Type    string          `json:"type"`
 			Subject string          `json:"subject"`
 			Data    json.RawMessage `json:"data"`
 		}
-		if err := json.Unmarshal(r.Body, &event); err == nil {
+		if err := json.Unmarshal(body, &event); err == nil {
 			return []string{
 				"CloudEvent " + event.Type + " about " + printable(event.Subject),
 				shorten(compact(event.Data)),
 			}
 		}
 	}
-	return []string{shorten(compact(r.Body))}
+	return []string{shorten(compact(body))}
 }
 
 // compact returns JSON in one line, anything else as it is.

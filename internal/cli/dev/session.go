@@ -15,19 +15,21 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"keyhook"
 	"keyhook/examples"
 	"keyhook/internal/app"
-	"keyhook/internal/config"
 	"keyhook/internal/devserver"
 	"keyhook/internal/inbox"
-	"keyhook/internal/strictyaml"
-	"keyhook/watch"
+	"keyhook/internal/inbox/natsinbox"
+	"keyhook/rules"
 )
 
 // Options say what is played.
 type Options struct {
 	// Config is a configuration to play instead of the quickstart.
 	Config string
+	// Story is a file to play instead of the story that lies beside Config.
+	Story string
 	// Once ends the session after the story.
 	Once bool
 	// Timeout bounds how long the story waits, in all, for what it is owed.
@@ -47,18 +49,23 @@ type session struct {
 	print  *printer
 	ledger *ledger
 	plan   *app.Plan
+	story  *story
 	etcd   *devserver.Etcd
+	nats   *devserver.NATS
 	client *clientv3.Client
+	leases map[string]clientv3.LeaseID // by key, of the story
 	inbox  *inbox.Server
-	own    bool // plays the quickstart, of which the outcome is known
+	bus    *natsinbox.Inbox
 
 	mu     sync.Mutex
-	refuse string // the first attempt at a change of this key and value is refused
-	over   bool   // the story is; what changes now is somebody else's
+	buses  map[string]busSink // by name of the sink
+	refuse string             // the first attempt at a change of this key and value is refused
+	over   bool               // the story is; what changes now is somebody else's
 }
 
 // Run plays until ctx ends, or until the end of the story. It returns an error
-// if what the story is owed has not all arrived.
+// if the story does not come out as it is expected to, or if not all that it is
+// owed has arrived.
 func Run(ctx context.Context, o Options) (err error) {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
@@ -66,7 +73,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &session{Options: o, print: newPrinter(o.Out), ledger: newLedger(), own: o.Config == ""}
+	s := &session{
+		Options: o, print: newPrinter(o.Out), ledger: newLedger(),
+		leases: make(map[string]clientv3.LeaseID), buses: make(map[string]busSink),
+	}
 	dir, err := os.MkdirTemp("", "keyhook-dev-")
 	if err != nil {
 		return fmt.Errorf("a directory for the session: %w", err)
@@ -75,10 +85,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := s.prepare(dir); err != nil {
 		return err
 	}
-	if s.etcd, err = devserver.Start(ctx); err != nil {
+	defer func() { err = errors.Join(err, s.closeServers()) }()
+	if err := s.startServers(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.etcd.Close()) }()
 	if s.client, err = clientv3.New(clientv3.Config{Endpoints: []string{s.etcd.Endpoint()}, Context: ctx, Logger: zap.NewNop()}); err != nil {
 		return err
 	}
@@ -87,6 +97,10 @@ func Run(ctx context.Context, o Options) (err error) {
 			err = errors.Join(err, closing)
 		}
 	}()
+	if s.bus, err = natsinbox.Connect(s.nats.URL(), natsinbox.Config{Way: s.way, Arrived: s.heard}); err != nil {
+		return err
+	}
+	defer s.bus.Close()
 	if s.inbox, err = inbox.Listen(ctx, "127.0.0.1:0", inbox.Config{Reply: s.reply, Arrived: s.arrived}); err != nil {
 		return err
 	}
@@ -94,27 +108,66 @@ func Run(ctx context.Context, o Options) (err error) {
 	return s.play(ctx)
 }
 
-// prepare loads the configuration, or a copy of the quickstart.
+// quickstart reports whether no configuration was given.
+func (s *session) quickstart() bool { return s.Config == "" }
+
+// prepare loads the configuration, or a copy of the quickstart, and the story.
 func (s *session) prepare(dir string) (err error) {
 	path := s.Config
-	if s.own {
+	if s.quickstart() {
 		if err := os.CopyFS(dir, examples.Quickstart); err != nil {
 			return fmt.Errorf("copy the quickstart: %w", err)
 		}
 		path = filepath.Join(dir, "quickstart", "keyhook.yaml")
 	}
-	s.plan, err = app.Load(path)
-	return err
+	if s.plan, err = app.Load(path); err != nil {
+		return err
+	}
+	file := s.Story
+	if file == "" {
+		if file, err = findStory(path); err != nil {
+			return err
+		}
+	}
+	if file != "" {
+		s.story, err = readStory(file)
+		return err
+	}
+	data, err := examples.Quickstart.ReadFile("quickstart/" + storyFile)
+	if err != nil {
+		return fmt.Errorf("the story of the quickstart: %w", err)
+	}
+	told, err := parseStory(storyFile, data)
+	if err != nil {
+		return err
+	}
+	s.story = told.without()
+	return nil
 }
 
-// redirect takes the session away from everything outside of this process.
-func (s *session) redirect(dir string) {
-	c := s.plan.Config
-	c.Etcd.Endpoints = []string{s.etcd.Endpoint()}
-	c.Etcd.Username, c.Etcd.Password, c.Etcd.TLS = "", strictyaml.Secret{}, config.TLS{}
-	c.Etcd.Start = watch.Now
-	c.Checkpoint.Dir = filepath.Join(dir, "data")
-	c.Admin = config.Admin{Listen: "127.0.0.1:0"}
+// startServers starts what keyhook talks to. What it has started is closed by
+// closeServers, also if it fails.
+func (s *session) startServers(ctx context.Context) error {
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		s.etcd, err = devserver.Start(ctx)
+		return err
+	})
+	group.Go(func() (err error) {
+		s.nats, err = devserver.StartNATS(ctx)
+		return err
+	})
+	return group.Wait()
+}
+
+func (s *session) closeServers() (err error) {
+	if s.etcd != nil {
+		err = s.etcd.Close()
+	}
+	if s.nats != nil {
+		err = errors.Join(err, s.nats.Close())
+	}
+	return err
 }
 
 // play runs keyhook while the story is told.
@@ -142,8 +195,8 @@ func (s *session) play(ctx context.Context) (err error) {
 					default:
 					}
 				},
-				Sink:      s.toInbox,
-				Evaluated: s.evaluated,
+				Sink:      func(spec *rules.SinkSpec) { s.toInbox(running, spec) },
+				Evaluated: func(e *keyhook.Event, ds []*keyhook.Delivery) { s.evaluated(running, e, ds) },
 				Dead:      s.died,
 				Reloaded:  s.reloaded,
 			},

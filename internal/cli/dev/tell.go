@@ -5,16 +5,13 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"keyhook"
-	"keyhook/internal/inbox"
-	"keyhook/internal/strictyaml"
-	"keyhook/rules"
 )
 
 // tell plays the story and, unless it is to end with it, waits for ctx.
@@ -30,7 +27,7 @@ func (s *session) tell(ctx context.Context, admin <-chan string, ready <-chan st
 	case <-ctx.Done():
 		return s.interrupted()
 	}
-	if err := s.story(ctx); err != nil {
+	if err := s.tellStory(ctx); err != nil {
 		return err
 	}
 	if s.Once {
@@ -53,19 +50,20 @@ func (s *session) interrupted() error {
 	return nil
 }
 
-// story writes the steps into etcd, one after the other.
-func (s *session) story(ctx context.Context) error {
+// tellStory writes the steps into etcd, one after the other.
+func (s *session) tellStory(ctx context.Context) error {
 	patience, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 
-	steps := slices.DeleteFunc(slices.Clone(failover), func(st step) bool { return !s.watched(st.key) })
+	steps := slices.DeleteFunc(slices.Clone(s.story.Steps), func(st step) bool { return !s.watched(st.key()) })
 	if len(steps) == 0 {
 		s.print.printf("The story changes keys that this configuration does not watch: there is nothing to tell.\n")
 		return s.untold("none of the story's keys is watched, so nothing was tried")
 	}
-	s.print.printf("A failover, as Patroni and an application write it:\n")
+	s.print.printf("%s:\n", printable(s.story.Title))
+	unexpected := 0
 	for _, st := range steps {
-		lost, err := s.step(ctx, patience, st)
+		lost, fits, err := s.step(ctx, patience, st)
 		switch {
 		case ctx.Err() != nil:
 			return s.interrupted()
@@ -73,6 +71,8 @@ func (s *session) story(ctx context.Context) error {
 			return err
 		case len(lost) > 0:
 			return &lostError{lost: lost, after: s.Timeout}
+		case !fits:
+			unexpected++
 		}
 		if _, dead := s.ledger.total(); dead > 0 && s.Once {
 			return &storyError{
@@ -81,14 +81,21 @@ func (s *session) story(ctx context.Context) error {
 			}
 		}
 	}
-	switch arrived, dead := s.ledger.total(); {
-	case dead > 0:
+	arrived, dead := s.ledger.total()
+	switch {
+	case dead > 0 || unexpected > 0:
 		s.print.printf("\n%s %s.\n", s.print.in(red, "✗"), s.outcome(""))
-	case arrived == 0:
+	case arrived == 0 && !s.story.expectsNothing():
 		s.print.printf("\nNo rule wants to know of any of it.\n")
 		return s.untold("no rule matched any change of the story, so nothing was delivered")
 	default:
 		s.print.printf("\n%s %s.\n", s.print.in(green, "✓"), s.outcome("All "))
+	}
+	if unexpected > 0 && s.Once {
+		return &storyError{
+			message: counted(unexpected, "change") + " of the story came to something else than expected",
+			hint:    "the lines with ✗ above say what; the story's `expect` lists the rules of each step",
+		}
 	}
 	return nil
 }
@@ -124,57 +131,94 @@ func (e *storyError) Error() string { return e.message }
 func (e *storyError) Hint() string { return e.hint }
 
 // step makes one change and waits for what it owes. It returns what is missing
-// when patience ends.
-func (s *session) step(ctx, patience context.Context, st step) (missing []string, err error) {
+// when patience ends, and whether the rules matched that are expected to.
+func (s *session) step(ctx, patience context.Context, st step) (missing []string, fits bool, err error) {
 	s.mu.Lock()
 	s.refuse = ""
-	if st.fail && s.own {
-		s.refuse = st.key + "=" + st.value
+	if st.Refuse {
+		s.refuse = st.Put + "=" + st.Value
 	}
 	s.mu.Unlock()
 
-	why := st.why
-	if s.own && st.fail {
+	why := st.Why
+	if st.Refuse {
 		why += " The inbox refuses it once: keyhook tries again, with the same id."
 	}
-	s.print.printf("\n  %s\n", s.print.in(dim, why))
-	s.print.change(st.del, st.key, st.value)
+	s.print.printf("\n  %s\n", s.print.in(dim, printable(why)))
+	s.print.change(st.Put == "", st.key(), st.Value)
 	rev, err := s.write(ctx, st)
 	if err != nil {
-		return nil, fmt.Errorf("write into the development etcd: %w", err)
+		return nil, false, fmt.Errorf("write into the development etcd: %w", err)
 	}
-	var want []string
-	if s.own {
-		want = st.want
+	lost, seen := s.ledger.settle(patience, rev)
+	for _, what := range lost {
+		missing = append(missing, fmt.Sprintf("%s, for revision %d of %s", what, rev, st.key()))
 	}
-	rules, seen := s.ledger.settle(patience, rev, want)
-	for _, rule := range rules {
-		missing = append(missing, fmt.Sprintf("what %s owes for revision %d of %s", rule, rev, st.key))
+	if !seen {
+		return []string{fmt.Sprintf("revision %d of %s itself", rev, st.key())}, false, nil
 	}
-	switch {
-	case !seen && len(missing) == 0:
-		missing = append(missing, fmt.Sprintf("revision %d of %s itself", rev, st.key))
-	case s.ledger.owes(rev) == 0:
+	matched := s.ledger.rules(rev)
+	if len(matched) == 0 {
 		s.print.printf("    %s\n", s.print.in(dim, noMatch))
 	}
-	return missing, nil
+	for _, name := range s.ledger.held(rev) {
+		s.print.printf("    %s  %s\n", s.print.in(yellow, "… waits"), name)
+	}
+	if st.Expect == nil {
+		return missing, true, nil
+	}
+	expected := slices.Sorted(slices.Values(*st.Expect))
+	if fits = slices.Equal(expected, matched); !fits {
+		s.print.printf("    %s\n", s.print.in(red, "✗ expected of this: "+orNothing(expected)+"; came of it: "+orNothing(matched)))
+	}
+	return missing, fits, nil
+}
+
+func orNothing(names []string) string {
+	if len(names) == 0 {
+		return "nothing"
+	}
+	return strings.Join(names, ", ")
 }
 
 // write makes the change of a step, and returns its revision.
 func (s *session) write(ctx context.Context, st step) (int64, error) {
-	if st.del {
-		resp, err := s.client.Delete(ctx, st.key)
+	switch {
+	case st.Delete != "":
+		resp, err := s.client.Delete(ctx, st.Delete)
+		if err != nil {
+			return 0, err
+		}
+		if resp.Deleted == 0 {
+			return 0, fmt.Errorf("delete %s: there is no such key", st.Delete)
+		}
+		return resp.Header.Revision, nil
+	case st.Expire != "":
+		// What etcd does when the time is over, at once.
+		resp, err := s.client.Revoke(ctx, s.leases[st.Expire])
 		if err != nil {
 			return 0, err
 		}
 		return resp.Header.Revision, nil
 	}
-	resp, err := s.client.Put(ctx, st.key, st.value)
+	var opts []clientv3.OpOption
+	if st.Lease {
+		lease, err := s.client.Grant(ctx, int64(leaseTTL.Seconds()))
+		if err != nil {
+			return 0, err
+		}
+		s.leases[st.Put] = lease.ID
+		opts = append(opts, clientv3.WithLease(lease.ID))
+	}
+	resp, err := s.client.Put(ctx, st.Put, st.Value, opts...)
 	if err != nil {
 		return 0, err
 	}
 	return resp.Header.Revision, nil
 }
+
+// leaseTTL is longer than any session: a lease ends when the story says so.
+const leaseTTL = 1000 * time.Hour
 
 const noMatch = "no rule matches"
 
@@ -198,72 +242,14 @@ func (s *session) watched(key string) bool {
 	return slices.ContainsFunc(s.plan.Ranges, func(r keyhook.Range) bool { return r.Contains([]byte(key)) })
 }
 
-// evaluated is told of each change and what came of it.
-func (s *session) evaluated(e *keyhook.Event, ds []*keyhook.Delivery) {
-	s.mu.Lock()
-	over := s.over
-	s.mu.Unlock()
-	if over {
-		s.print.printf("\n")
-		s.print.change(e.Type == keyhook.Delete, string(e.Key), string(e.Value))
-		if len(ds) == 0 {
-			s.print.printf("    %s\n", s.print.in(dim, noMatch))
-		}
-	}
-	s.ledger.owe(e, ds)
-}
-
-// reply refuses what the story wants to fail.
-func (s *session) reply(r inbox.Request) inbox.Reply {
-	d := s.ledger.delivery(r.ID)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if d != nil && r.Attempt == 1 && s.refuse == string(d.Event.Key)+"="+string(d.Event.Value) {
-		return inbox.Reply{Status: http.StatusServiceUnavailable}
-	}
-	return inbox.Reply{}
-}
-
-// arrived is told of each request that the inbox has decided upon.
-func (s *session) arrived(r inbox.Request) {
-	s.print.request(r, s.ledger.delivery(r.ID))
-	if r.Acknowledged() {
-		s.ledger.ack(r.ID)
-	}
-}
-
-// died is told of each dead letter.
-func (s *session) died(l *keyhook.DeadLetter) {
-	s.print.dead(l)
-	s.ledger.bury(l.Delivery.ID)
-}
-
-// reloaded is told of each attempt to load the rules anew. What is wrong with
-// them is in the log.
-func (s *session) reloaded(err error) {
-	if err == nil {
-		s.print.printf("\n  %s\n", s.print.in(green, "rules reloaded"))
-	}
-}
-
-// toInbox sends a sink's deliveries to the inbox, those for NATS as well.
-func (s *session) toInbox(spec *rules.SinkSpec) {
-	w := rules.WebhookSpec{Timeout: rules.DefaultTimeout}
-	if spec.Webhook != nil {
-		w = *spec.Webhook
-	}
-	spec.NATS = nil
-	w.URL = strictyaml.NewSecret(s.inbox.URL() + "/" + url.PathEscape(spec.Name))
-	spec.Webhook = &w
-}
-
 func (s *session) greet(admin string) {
 	p := s.print
-	p.printf("%s: an etcd, a webhook inbox and keyhook in one process. Nothing leaves this machine.\n\n", p.in(bold, "keyhook dev"))
+	p.printf("%s: an etcd, a NATS server, a webhook inbox and keyhook in one process. Nothing leaves this machine.\n\n", p.in(bold, "keyhook dev"))
 	p.printf("  etcd    %s\n", s.etcd.Endpoint())
-	p.printf("  inbox   %s   every message goes here, whatever its sink's url says\n", s.inbox.URL())
+	p.printf("  inbox   %s   every webhook goes here, whatever its sink's url says\n", s.inbox.URL())
+	p.printf("  nats    %s   every NATS message, in streams that are made as they are needed\n", s.nats.URL())
 	copied := ""
-	if s.own {
+	if s.quickstart() {
 		copied = "   a copy of examples/quickstart"
 	}
 	for _, glob := range s.plan.Config.Rules {
@@ -274,18 +260,43 @@ func (s *session) greet(admin string) {
 
 // invite says how to go on.
 func (s *session) invite() {
-	key, value := leader, "node-d"
-	if !s.watched(key) && len(s.plan.Ranges) > 0 {
+	key, value := "", ""
+	switch at := slices.IndexFunc(s.story.Steps, func(st step) bool { return st.Put != "" && s.watched(st.Put) }); {
+	case s.quickstart():
+		key, value = "/service/prod-db/leader", "node-d"
+	case at >= 0:
+		key, value = s.story.Steps[at].Put, s.story.Steps[at].Value
+	case len(s.plan.Ranges) > 0:
 		key, value = within(s.plan.Ranges[0]), "hello"
 	}
 	base64 := base64.StdEncoding
 	p := s.print
 	p.printf("\n%s Put keys from another terminal, and watch this one:\n\n", p.in(bold, "Your turn."))
-	p.printf("  etcdctl --endpoints=%s put %s %s\n\n", s.etcd.Endpoint(), key, value)
+	p.printf("  etcdctl --endpoints=%s put %s %s\n\n", s.etcd.Endpoint(), shellWord(key), shellWord(value))
 	p.printf("or, where there is no etcdctl:\n\n")
 	p.printf("  curl -s %s/v3/kv/put -d '{\"key\":\"%s\",\"value\":\"%s\"}'\n\n", s.etcd.Endpoint(),
 		base64.EncodeToString([]byte(key)), base64.EncodeToString([]byte(value)))
+	if s.hasBus() {
+		p.printf("What arrives on NATS, others may hear as well:\n\n  nats --server=%s sub '>'\n\n", s.nats.URL())
+	}
 	p.printf("Edit the rules: they are reloaded within a second. Ctrl-C ends it.\n")
+}
+
+func (s *session) hasBus() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.buses) > 0
+}
+
+// shellWord quotes s for a shell where it has to be.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/-_.:@%+=,", r)
+	}
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(printable(s), "'", `'\''`) + "'"
 }
 
 // within returns a key of r, as people would write one.
