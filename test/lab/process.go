@@ -73,6 +73,11 @@ func (p *process) kill() error {
 
 func (p *process) signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
 
+// suspend stops the process where it is, until resume.
+func (p *process) suspend() error { return p.signal(syscall.SIGSTOP) }
+
+func (p *process) resume() error { return p.signal(syscall.SIGCONT) }
+
 // wait returns the exit code, -1 if a signal ended the process.
 func (p *process) wait(ctx context.Context) (int, error) {
 	select {

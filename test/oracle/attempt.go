@@ -16,6 +16,8 @@ type Attempt struct {
 	Version  int64
 	Lease    int64
 	Prev     *Previous
+	// Synthetic says that it was told from a listing, not from etcd's history.
+	Synthetic bool
 
 	// OK says that the receiver took the message and answered so, at Answered.
 	OK       bool

@@ -2,110 +2,44 @@ package oracle
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 )
-
-// Guarantee names what was broken.
-type Guarantee string
-
-// Guarantees.
-const (
-	Faithful  Guarantee = "Faithful"
-	Reliable  Guarantee = "Reliable"
-	Ordered   Guarantee = "Ordered"
-	Unique    Guarantee = "Unique"
-	Resumable Guarantee = "Resumable"
-)
-
-// Promise is what a stream of deliveries owes: one send of one rule, with the
-// default order.
-type Promise struct {
-	// After is a revision at which keyhook was seen ready: every later change
-	// must arrive, earlier ones may.
-	After int64
-	// Kills are the moments at which keyhook was killed. Without any, nothing may
-	// be delivered twice.
-	Kills []time.Time
-	// Window is how long before a kill something may have succeeded that is
-	// delivered again: the longest time between two commits for which keyhook
-	// goes on sending. The default is 6 s; keyhook stops sending after 5 s.
-	Window time.Duration
-	// Usual is the same for the sum over all kills: what succeeded within Usual
-	// before the kills, and InFlight for each of them, bounds all repeats. It is
-	// five commit intervals by default, 500 ms.
-	Usual    time.Duration
-	InFlight int
-	// Lossy says that the sender may give up before it has read an answer, so
-	// that what it could not read may come again.
-	Lossy bool
-}
-
-// Violation is one breach of a guarantee.
-type Violation struct {
-	Guarantee Guarantee
-	Detail    string
-}
-
-func (v Violation) String() string { return string(v.Guarantee) + ": " + v.Detail }
-
-// Report is what a check found.
-type Report struct {
-	Changes   int // that the history owes
-	Attempts  int
-	Delivered int // distinct changes that succeeded
-	Repeats   int // successes of what had succeeded before
-	Bound     int // of Repeats
-	// Oldest is the longest time before a kill that something succeeded which was
-	// delivered again.
-	Oldest     time.Duration
-	Violations []Violation
-}
-
-// Err returns nil if nothing was violated.
-func (r *Report) Err() error {
-	if len(r.Violations) == 0 {
-		return nil
-	}
-	const shown = 20
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d violations", len(r.Violations))
-	for _, v := range r.Violations[:min(shown, len(r.Violations))] {
-		b.WriteString("\n\t" + v.String())
-	}
-	return errors.New(b.String())
-}
-
-func (r *Report) String() string {
-	return fmt.Sprintf("%d changes, %d attempts, %d delivered, %d repeated (bound %d, oldest %v before a kill)",
-		r.Changes, r.Attempts, r.Delivered, r.Repeats, r.Bound, r.Oldest.Round(time.Millisecond))
-}
-
-func (r *Report) breach(g Guarantee, format string, args ...any) {
-	r.Violations = append(r.Violations, Violation{g, fmt.Sprintf(format, args...)})
-}
 
 // change is where the delivery of one change of the history stands.
 type change struct {
 	*Change
 	place    int    // among the changes of its key
 	id       string // "" before the first attempt
+	told     string // the id of the synthetic DELETE that told of it, "" if none did
+	owed     bool   // it must arrive
+	due      bool   // nothing behind it may arrive before it has
 	tried    bool
 	settled  bool
+	arrival  int       // of the first success
 	answered time.Time // the last success
 	unread   bool
 }
 
 // identity is what a message tells of which change it is about. Two changes
-// share it only within one transaction.
+// share it only within one transaction, or where a restore brought one back.
 type identity struct {
 	key      string
 	revision int64
 	typ      Type
+}
+
+// checking is a check in progress.
+type checking struct {
+	Promise
+	report   *Report
+	attempts []Attempt
+	all      []*change
+	byKey    map[string][]*change
+	known    map[identity][]*change
+	of       []*change // the change that each attempt is about, nil where there is none
+	gaps     []Gap     // with those that a restore tears by itself
 }
 
 // Check holds the attempts that one stream made against the history of the
@@ -114,139 +48,110 @@ func Check(h History, attempts []Attempt, p Promise) *Report {
 	p.Window = cmp.Or(p.Window, 6*time.Second)
 	p.Usual = cmp.Or(p.Usual, 500*time.Millisecond)
 	slices.SortFunc(p.Kills, time.Time.Compare)
-	attempts = slices.SortedFunc(slices.Values(attempts), func(a, b Attempt) int { return cmp.Compare(a.Arrival, b.Arrival) })
+	c := &checking{
+		Promise: p,
+		attempts: slices.SortedFunc(slices.Values(attempts), func(a, b Attempt) int {
+			return cmp.Compare(a.Arrival, b.Arrival)
+		}),
+		report: &Report{Attempts: len(attempts), Bookmarks: len(p.Bookmarks)},
+		byKey:  make(map[string][]*change),
+		known:  make(map[identity][]*change),
+		gaps:   slices.Concat(p.Gaps, torn(h, p.Gaps)),
+	}
+	slices.SortFunc(c.gaps, func(a, b Gap) int { return a.To.Compare(b.To) })
+	c.enter(h)
+	c.assign()
+	c.order()
+	c.repeats()
+	c.lost()
+	c.repaired()
+	c.bookmarks()
+	return c.report
+}
 
-	r := &Report{Attempts: len(attempts)}
-	known := make(map[identity][]*change)
-	byKey := make(map[string][]*change)
+// torn returns what a restore has taken back before keyhook read it. Where a gap
+// says how far it had read, that counts.
+func torn(h History, gaps []Gap) []Gap {
+	var found []Gap
 	for _, c := range h {
-		state := &change{Change: c, place: len(byKey[c.Key])}
-		byKey[c.Key] = append(byKey[c.Key], state)
-		id := identity{c.Key, c.Revision, c.Type}
-		known[id] = append(known[id], state)
-		if c.Revision > p.After {
-			r.Changes++
+		if !c.Restored || len(found) > 0 && found[len(found)-1].To == c.Moment() {
+			continue
+		}
+		g := Gap{From: Moment{c.Era - 1, c.base + 1}, To: c.Moment()}
+		if !slices.ContainsFunc(gaps, func(known Gap) bool { return known.From.Era < c.Era && known.To.Era >= c.Era }) {
+			found = append(found, g)
 		}
 	}
-
-	of := assign(r, known, attempts)
-	order(r, byKey, of, attempts, p)
-	repeats(r, of, attempts, p)
-	lost(r, byKey, p)
-	return r
+	return found
 }
 
-// assign finds the change that each attempt is about, nil where there is none,
-// and checks content and ids on the way.
-func assign(r *Report, known map[identity][]*change, attempts []Attempt) []*change {
-	of := make([]*change, len(attempts))
-	ids := make(map[string]*change)
-	for i := range attempts {
-		a := &attempts[i]
-		same := known[identity{a.Key, a.Revision, a.Type}]
-		if len(same) == 0 {
-			r.breach(Faithful, "%s %q at %d arrived (id %s), which is not in etcd's history", a.Type, a.Key, a.Revision, a.ID)
-			continue
+// enter says of each change what is owed.
+func (c *checking) enter(h History) {
+	for _, entry := range h {
+		s := &change{Change: entry, place: len(c.byKey[entry.Key])}
+		inGap := slices.ContainsFunc(c.gaps, func(g Gap) bool { return g.holds(entry.Moment()) })
+		s.owed = !entry.Restored && !inGap && c.late(entry)
+		if s.owed {
+			c.report.Changes++
 		}
-		c := ids[a.ID]
-		if c == nil {
-			next := slices.IndexFunc(same, func(c *change) bool { return c.id == "" })
-			if next < 0 {
-				r.breach(Unique, "%s has ids %s and %s", same[0], same[0].id, a.ID)
-				of[i] = same[0]
-				continue
-			}
-			c = same[next]
-			c.id, ids[a.ID] = a.ID, c
-		}
-		if !slices.Contains(same, c) {
-			r.breach(Unique, "id %s stands for %s and for %s", a.ID, c, same[0])
-			of[i] = same[0]
-			continue
-		}
-		if !a.tells(c.Change) {
-			r.breach(Faithful, "%s arrived with another content than etcd holds: %+v prev %+v, not %+v prev %+v", c, *a, a.Prev, *c.Change, c.Prev)
-		}
-		of[i] = c
+		c.all = append(c.all, s)
+		c.byKey[entry.Key] = append(c.byKey[entry.Key], s)
+		id := identity{entry.Key, entry.Revision, entry.Type}
+		c.known[id] = append(c.known[id], s)
 	}
-	return of
 }
 
-// order checks that no change of a key was tried before all of its predecessors
-// had succeeded.
-func order(r *Report, byKey map[string][]*change, of []*change, attempts []Attempt, p Promise) {
-	for _, c := range of {
-		if c != nil {
-			c.tried = true
-		}
-	}
-	next := make(map[string]int, len(byKey))
-	for key, changes := range byKey {
-		// What came before keyhook was ready may be owed or not, but where it
-		// begins it must go on.
-		next[key] = slices.IndexFunc(changes, func(c *change) bool { return c.tried || c.Revision > p.After })
-	}
-	for i, c := range of {
-		if c == nil {
-			continue
-		}
-		if ahead := next[c.Key]; c.place > ahead {
-			r.breach(Ordered, "%s was tried (attempt %d, succeeded: %t) before %s had succeeded", c, attempts[i].Arrival, attempts[i].OK, byKey[c.Key][ahead])
-		}
-		if attempts[i].OK && !c.settled {
-			c.settled = true
-			r.Delivered++
-			for changes := byKey[c.Key]; next[c.Key] < len(changes) && changes[next[c.Key]].settled; {
-				next[c.Key]++
-			}
-		}
-	}
+// late reports whether a change came after keyhook was seen ready.
+func (c *checking) late(entry *Change) bool {
+	return entry.Moment().Compare(Moment{0, c.After}) > 0
 }
 
 // repeats checks that only kills made anything succeed twice, and not more than
 // they could.
-func repeats(r *Report, of []*change, attempts []Attempt, p Promise) {
+func (c *checking) repeats() {
+	r := c.report
 	var answers []time.Time // of all successes, for the bound
-	for i, c := range of {
-		a := &attempts[i]
-		if c == nil || !a.OK {
+	for i, s := range c.of {
+		a := &c.attempts[i]
+		if s == nil || !a.OK {
 			continue
 		}
 		answers = append(answers, a.Answered)
-		if !c.answered.IsZero() {
-			r.repeat(c, a, p)
+		if !s.answered.IsZero() {
+			c.repeat(s, a)
 		}
-		c.answered, c.unread = a.Answered, a.Unread
+		s.answered, s.unread = a.Answered, a.Unread
 	}
 	slices.SortFunc(answers, time.Time.Compare)
-	for _, kill := range p.Kills {
-		r.Bound += between(answers, kill.Add(-p.Usual), kill) + p.InFlight
+	for _, kill := range c.Kills {
+		r.Bound += between(answers, kill.Add(-c.Usual), kill) + c.InFlight
 	}
-	if len(p.Kills) > 0 && r.Repeats > r.Bound {
+	if len(c.Kills) > 0 && r.Repeats > r.Bound {
 		r.breach(Resumable, "%d repeats, more than the %d that succeeded in the %v before each of %d kills or were in flight",
-			r.Repeats, r.Bound, p.Usual, len(p.Kills))
+			r.Repeats, r.Bound, c.Usual, len(c.Kills))
 	}
 }
 
 // repeat judges one success of what had succeeded before.
-func (r *Report) repeat(c *change, again *Attempt, p Promise) {
+func (c *checking) repeat(s *change, again *Attempt) {
+	r := c.report
 	// The first kill at or after the earlier success explains the repeat, if it
 	// came before the later one and soon enough.
-	at, _ := slices.BinarySearchFunc(p.Kills, c.answered, time.Time.Compare)
-	killed := at < len(p.Kills) && !p.Kills[at].After(again.Answered)
+	at, _ := slices.BinarySearchFunc(c.Kills, s.answered, time.Time.Compare)
+	killed := at < len(c.Kills) && !c.Kills[at].After(again.Answered)
 	switch {
 	case killed:
 		r.Repeats++
-		age := p.Kills[at].Sub(c.answered)
+		age := c.Kills[at].Sub(s.answered)
 		r.Oldest = max(r.Oldest, age)
-		if age > p.Window {
-			r.breach(Resumable, "%s was delivered again after a kill %v after it had succeeded", c, age)
+		if age > c.Window {
+			r.breach(Resumable, "%s was delivered again after a kill %v after it had succeeded", s, age)
 		}
-	case p.Lossy && c.unread:
+	case c.Lossy && s.unread:
 		// The sender gave up just before the answer came.
 	default:
 		r.Repeats++
-		r.breach(Resumable, "%s was delivered again (attempt %d), and no kill came between", c, again.Arrival)
+		r.breach(Resumable, "%s was delivered again (attempt %d), and no kill came between", s, again.Arrival)
 	}
 }
 
@@ -265,12 +170,89 @@ func between(sorted []time.Time, from, to time.Time) int {
 }
 
 // lost checks that nothing is missing.
-func lost(r *Report, byKey map[string][]*change, p Promise) {
-	for _, key := range slices.Sorted(maps.Keys(byKey)) {
-		for _, c := range byKey[key] {
-			if c.Revision > p.After && !c.settled {
-				r.breach(Reliable, "%s was never delivered (tried: %t)", c, c.tried)
+func (c *checking) lost() {
+	arrived := make(map[Moment]bool) // something of the revision has
+	for _, s := range c.all {
+		arrived[s.Moment()] = arrived[s.Moment()] || s.settled
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.byKey)) {
+		for _, s := range c.byKey[key] {
+			switch {
+			case !s.owed || s.settled:
+			case arrived[s.Moment()]:
+				c.report.breach(Atomic, "%s was never delivered (tried: %t), but other changes of its revision were", s, s.tried)
+			default:
+				c.report.breach(Reliable, "%s was never delivered (tried: %t)", s, s.tried)
 			}
 		}
 	}
 }
+
+// repaired checks that after each gap the receiver knew of every key what etcd
+// held at its end.
+func (c *checking) repaired() {
+	for _, key := range slices.Sorted(maps.Keys(c.byKey)) {
+		for _, g := range c.gaps {
+			last := c.lastIn(key, g)
+			if last == nil {
+				continue
+			}
+			if knows := c.knows(key, last.place); !same(knows, last.Change) {
+				c.report.breach(Reliable, "%v was not repaired: of %q it ends with %v, and the receiver knows %v", g, key, last, knows)
+			}
+		}
+	}
+}
+
+// lastIn returns the last change of a key in a gap, nil if there is none.
+func (c *checking) lastIn(key string, g Gap) *change {
+	for _, s := range slices.Backward(c.byKey[key]) {
+		if g.holds(s.Moment()) {
+			return s
+		}
+	}
+	return nil
+}
+
+// knows returns the change up to a place that the receiver has been told last;
+// nil if it knows of none. What was there before keyhook was ready it knows.
+func (c *checking) knows(key string, place int) *Change {
+	changes := c.byKey[key][:place+1]
+	for _, s := range slices.Backward(changes) {
+		if s.settled || !s.Restored && !c.late(s.Change) {
+			return s.Change
+		}
+	}
+	return nil
+}
+
+// bookmarks checks that whatever keyhook had admitted and did not call owed had
+// been delivered, and that positions are true.
+func (c *checking) bookmarks() {
+	var last *Bookmark
+	for i := range c.Bookmarks {
+		b := &c.Bookmarks[i]
+		missing := 0
+		var first *change
+		for _, s := range c.all {
+			if s.owed && s.Moment().Compare(b.Position) <= 0 && (!s.settled || s.arrival > b.Arrived) {
+				missing++
+				first = cmp.Or(first, s)
+			}
+		}
+		if missing > b.Owed {
+			c.report.breach(Bookmarkable, "keyhook said that it is at %v and owes %d, but %d changes up to there had not been delivered, the first: %s",
+				b.Position, b.Owed, missing, first)
+		}
+		if b.Head > 0 && b.Position.Revision > b.Head {
+			c.report.breach(Bookmarkable, "keyhook said that it is at %v, but etcd was at %d", b.Position, b.Head)
+		}
+		if last != nil && c.life(last.At) == c.life(b.At) && b.Position.Compare(last.Position) < 0 {
+			c.report.breach(Bookmarkable, "keyhook went back from %v to %v, and no kill came between", last.Position, b.Position)
+		}
+		last = b
+	}
+}
+
+// life counts the kills before a moment.
+func (c *checking) life(at time.Time) int { return between(c.Kills, time.Time{}, at) }

@@ -76,7 +76,7 @@ func TestCheckFindsEachViolation(t *testing.T) {
 
 		"a change is missing": {
 			twist: func(as []Attempt) []Attempt { return as[:5] },
-			want:  []Guarantee{Reliable}, says: `DELETE "a" at 6/1 was never delivered (tried: false)`,
+			want:  []Guarantee{Atomic}, says: `DELETE "a" at 6/1 was never delivered (tried: false), but other changes of its revision were`,
 		},
 		"a change never succeeds": {
 			twist: func(as []Attempt) []Attempt { as[1].OK = false; return as },

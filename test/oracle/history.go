@@ -39,10 +39,20 @@ type Change struct {
 	Version       int64  // of a Put
 	Lease         int64  // of a Put
 	Prev          *Change
+
+	// Era counts the restores before the change. Restored is set for what a key
+	// held, or that it held nothing, when an era began: no change, but what a
+	// restore made of the key.
+	Era      int
+	Restored bool
+	base     int64 // the revision at which the era began
 }
 
 func (c *Change) String() string {
-	return fmt.Sprintf("%s %q at %d/%d", c.Type, c.Key, c.Revision, c.Sub)
+	if c.Restored {
+		return fmt.Sprintf("%s %q at %d, restored at %v", c.Type, c.Key, c.Revision, c.Moment())
+	}
+	return fmt.Sprintf("%s %q at %d/%d%s", c.Type, c.Key, c.Revision, c.Sub, eraSuffix(c.Era))
 }
 
 // History is a run of etcd's changes in the order in which they happened.
