@@ -24,6 +24,10 @@ type Store interface {
 	// [keyhook.Delivery.Size], and at least one if there is one.
 	Read(ctx context.Context, shard, lane uint32, chain, from uint64, maxBytes int) ([]*keyhook.Delivery, error)
 
+	// Find returns the small records of those of refs that are owed, in the order
+	// of refs.
+	Find(ctx context.Context, shard uint32, refs []Ref) ([]Owed, error)
+
 	// Deliveries yields what the shard owes in full, at or after from, ordered as
 	// Owed orders it.
 	Deliveries(ctx context.Context, shard uint32, from Ref) iter.Seq2[Admission, error]

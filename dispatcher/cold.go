@@ -71,9 +71,10 @@ func (x *coldIndex) put(c coldChain) {
 func (x *coldIndex) top() *coldChain { return &x.slab[x.heap.order[0]] }
 
 // pop removes and returns the chain that is due first.
-func (x *coldIndex) pop() coldChain {
-	slot := x.heap.order[0]
-	heap.Pop(&x.heap)
+func (x *coldIndex) pop() coldChain { return x.remove(x.heap.order[0]) }
+
+func (x *coldIndex) remove(slot int32) coldChain {
+	heap.Remove(&x.heap, int(x.slab[slot].place))
 	c := x.slab[slot]
 	delete(x.slots, c.id)
 	if x.len() == 0 {

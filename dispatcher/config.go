@@ -32,9 +32,20 @@ type Config struct {
 	// Grace is how long a stop waits for requests in flight. Default 10 s.
 	Grace time.Duration
 
+	// Retention bounds the dead letters that are kept.
+	Retention Retention
+	// Story makes of a dead letter the delivery that tells of it, for the sink
+	// that [Sink.DeadLetterTo] names; nil: there is none to send, as for a
+	// dead letter that is such a delivery itself. Its id must depend on the
+	// delivery's id and the number only. It must not block, and is called with a
+	// lock held.
+	Story func(dl *keyhook.DeadLetter, number uint64, sink string) *keyhook.Delivery
+
 	Logger   *slog.Logger   // default: discards
 	Observer Observer       // default: none
 	Rand     func() float64 // for jitter, in [0, 1); default math/rand/v2
+
+	breakers func(cfg Breaker) breaker // for tests
 }
 
 // Sink is a receiver with the limits and the patience it is served with.
@@ -44,8 +55,18 @@ type Sink struct {
 	Concurrency int     // attempts in flight at most; default 16
 	Rate        float64 // attempts a second at most; 0: no limit
 	Retry       Retry
-	// Fingerprint changes with the sink's configuration. A hold ends with it.
+	// Fingerprint changes with the sink's configuration. A hold ends with it, and
+	// so does an open breaker.
 	Fingerprint string
+
+	Breaker Breaker
+	// MaxOwed is how many deliveries may be owed at most; what comes beyond is a
+	// dead letter at once. A change that replaces a pending one (on_failure:
+	// supersede) does not add to it, and a replay is never refused. 0: no bound.
+	MaxOwed int
+	// DeadLetterTo is the sink that is told the story of each dead letter; empty:
+	// none is. See [Config.Story].
+	DeadLetterTo string
 }
 
 // Retry says when a failed delivery is tried again, and when it is given up.
@@ -71,11 +92,14 @@ type Batch struct {
 // Observer is told what happens, for metrics. Its methods are called from one
 // goroutine and must not block.
 type Observer interface {
-	// Attempt is one request: delivered, retried, dead, held or interrupted.
+	// Attempt is one request: delivered, retried, dead, held, interrupted, or the
+	// last one of a delivery that was purged meanwhile.
 	Attempt(sink string, outcome keyhook.Outcome, took time.Duration)
-	// Settled is the end of a delivery: delivered, dead or superseded, and the
-	// time since keyhook received its change.
+	// Settled is the end of a delivery: delivered, dead, superseded or purged, and
+	// the time since keyhook received its change (0 if it was purged on disk).
 	Settled(rule, sink string, outcome keyhook.Outcome, endToEnd time.Duration)
+	// Expired says that dead letters of a sink were dropped by [Config.Retention].
+	Expired(sink string, n int)
 	// Committed is one try at a commit.
 	Committed(took time.Duration, err error)
 }
@@ -102,7 +126,12 @@ type SinkStatus struct {
 	DeadLetters     int64
 	InFlight        int
 	Held            bool // it asked for nothing more
-	Reason          string
+	HeldSince       time.Time
+	Reason          string // of the hold
+	Paused          bool   // somebody wants nothing sent
+	PausedSince     time.Time
+	Breaker         string    // BreakerClosed, BreakerOpen or BreakerHalfOpen
+	BreakerUntil    time.Time // when an open breaker lets a probe through
 	LastError       string
 	LastErrorAt     time.Time
 	LastDeliveredAt time.Time
@@ -149,6 +178,7 @@ func (s *Sink) setDefaults() {
 	setDefault(&s.Retry.Initial, time.Second)
 	setDefault(&s.Retry.Multiplier, 2)
 	setDefault(&s.Retry.Max, 10*time.Minute)
+	s.Breaker.setDefaults(s.Retry.Max)
 }
 
 func setDefault[T comparable](v *T, d T) {
@@ -163,4 +193,5 @@ type nobody struct{}
 
 func (nobody) Attempt(string, keyhook.Outcome, time.Duration)         {}
 func (nobody) Settled(string, string, keyhook.Outcome, time.Duration) {}
+func (nobody) Expired(string, int)                                    {}
 func (nobody) Committed(time.Duration, error)                         {}

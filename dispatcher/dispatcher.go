@@ -211,7 +211,11 @@ func (d *Dispatcher) wake() {
 // report tells the observer and the log of what has ended.
 func (d *Dispatcher) report(now time.Time) {
 	for _, e := range d.m.ends {
-		d.cfg.Observer.Settled(e.d.Rule, e.d.Sink, e.outcome, now.Sub(e.d.Event.Time))
+		var age time.Duration
+		if e.d != nil {
+			age = now.Sub(e.d.Event.Time)
+		}
+		d.cfg.Observer.Settled(e.lane.name.rule, e.lane.name.sink, e.outcome, age)
 		if e.outcome == keyhook.Dead {
 			d.log.Warn("dead letter", "id", e.d.ID, "rule", e.d.Rule, "send", e.d.Send, "sink", e.d.Sink,
 				"key", string(e.d.Event.Key), "revision", e.d.Event.Revision, "reason", string(e.reason), "error", e.err)
@@ -219,6 +223,31 @@ func (d *Dispatcher) report(now time.Time) {
 	}
 	clear(d.m.ends)
 	d.m.ends = d.m.ends[:0]
+	d.reportTurns(now)
+	for sink, n := range d.m.expired {
+		d.cfg.Observer.Expired(sink, n)
+		d.log.Warn("dead letters have expired: the retention keeps no more", "sink", sink, "number", n)
+	}
+	clear(d.m.expired)
+}
+
+// reportTurns logs what breakers do.
+func (d *Dispatcher) reportTurns(now time.Time) {
+	for _, turn := range d.m.turns {
+		s := turn.sink
+		switch {
+		case turn.to == breakerClosed:
+			d.log.Info("the breaker of a sink closes: deliveries go on", "sink", s.name, "owed", s.owed)
+		case turn.from == breakerClosed:
+			d.log.Warn("the breaker of a sink opens: it seems to be down, its deliveries are held back",
+				"sink", s.name, "owed", s.owed, "next_probe_in", turn.until.Sub(now).Round(time.Second).String(), "error", turn.err)
+		default:
+			d.log.Warn("a sink still seems to be down: its breaker stays open",
+				"sink", s.name, "owed", s.owed, "next_probe_in", turn.until.Sub(now).Round(time.Second).String(), "error", turn.err)
+		}
+	}
+	clear(d.m.turns)
+	d.m.turns = d.m.turns[:0]
 }
 
 var errFinalCommit = errors.New("the last commit failed: what was delivered since the one before will be delivered again")

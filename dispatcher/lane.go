@@ -27,6 +27,11 @@ type item struct {
 	retried bool // its retry state waits for the next commit
 	// retriedIn is the last commit that holds its retry state.
 	retriedIn uint64
+	// after is the commit that must be durable before it may be sent.
+	after uint64
+	purge bool // in flight, and not to be tried again
+	// attempted tells the breaker how the attempt in flight ended.
+	attempted func(verdict)
 }
 
 func (it *item) ref() checkpoint.Ref {
@@ -72,6 +77,14 @@ type chain struct {
 	// up. Until it is durable a crash would bring that change back, behind the
 	// head if the head were sent.
 	after uint64
+}
+
+// waitsFor returns the commit that must be durable before the head may be sent.
+func (c *chain) waitsFor() uint64 {
+	if c.head == nil {
+		return c.after
+	}
+	return max(c.after, c.head.after)
 }
 
 func (c *chain) push(it *item) {
@@ -131,6 +144,14 @@ func (q *queue) push(c *chain) {
 	}
 }
 
+// popFresh takes one that was never tried, if there is one.
+func (q *queue) popFresh() *chain {
+	if q.fresh.Len() == 0 {
+		return nil
+	}
+	return q.fresh.PopFront()
+}
+
 // pop takes the next one to send. The queue is not empty.
 func (q *queue) pop() *chain {
 	q.turn++
@@ -156,6 +177,10 @@ func chainID(d *keyhook.Delivery) uint64 {
 	if d.Order == keyhook.OrderNone {
 		return d.Ordinal
 	}
+	return keyHash(d)
+}
+
+func keyHash(d *keyhook.Delivery) uint64 {
 	return xxhash.Sum64(d.Event.Key)
 }
 

@@ -20,11 +20,16 @@ type machine struct {
 	budget int64
 	jitter func() float64
 
+	retention  Retention
+	story      func(dl *keyhook.DeadLetter, number uint64, sink string) *keyhook.Delivery
+	newBreaker func(cfg Breaker) breaker
+
 	start time.Time // the wall clock at instant 0
 	total int64     // bytes of deliveries in memory
 
 	sinks    map[string]*sink
 	order    []*sink // by name
+	numbered []*sink // by their number; nil: it is free
 	lanes    map[laneName]*lane
 	numbers  map[uint32]*lane
 	nextLane uint32
@@ -38,8 +43,17 @@ type machine struct {
 	durableSequence uint64
 	pend            pending
 	parked          []*chain
+	barred          map[place]uint64          // commits that chains have to wait for; see bar
+	purged          map[checkpoint.Ref]uint64 // what reads of the disk may still find; see forgetPurged
+	lookups         int                       // calls that ask the store what to purge
+	letters         letters
+	stories         []*keyhook.Delivery // to be admitted
+	telling         bool                // they are being admitted
 
-	ends []end // of deliveries, since they were last taken
+	// What has happened since it was last reported.
+	ends    []end
+	turns   []turn         // of breakers
+	expired map[string]int // dead letters, by sink
 }
 
 // moment is what the machine is told of the time.
@@ -50,7 +64,8 @@ type moment struct {
 
 // end is the end of a delivery, to be reported.
 type end struct {
-	d       *keyhook.Delivery
+	lane    *lane
+	d       *keyhook.Delivery // nil if it was purged on disk
 	outcome keyhook.Outcome
 	reason  keyhook.Reason
 	err     string
@@ -65,11 +80,15 @@ type send struct {
 func newMachine(cfg *Config) *machine {
 	m := &machine{
 		shard: cfg.Shard, term: cfg.Term, budget: cfg.MemoryBudget, jitter: cfg.Rand,
+		retention: cfg.Retention, story: cfg.Story, newBreaker: newBreaker, expired: make(map[string]int),
 		sinks: make(map[string]*sink), lanes: make(map[laneName]*lane), numbers: make(map[uint32]*lane),
 		nextOrdinal: 1, nextLane: 1,
 	}
+	if cfg.breakers != nil {
+		m.newBreaker = cfg.breakers
+	}
 	for _, s := range cfg.Sinks {
-		m.sink(s.Name).configure(s)
+		m.configure(s)
 	}
 	return m
 }
@@ -78,6 +97,7 @@ func (m *machine) sink(name string) *sink {
 	s := m.sinks[name]
 	if s == nil {
 		s = &sink{name: name, total: &m.total, loadSize: int64(m.maxLoad())}
+		m.number(s)
 		s.cfg.Name = name
 		s.cfg.setDefaults()
 		m.sinks[name] = s
@@ -85,6 +105,16 @@ func (m *machine) sink(name string) *sink {
 		m.order = slices.Insert(m.order, at, s)
 	}
 	return s
+}
+
+// number gives s the first number that is free.
+func (m *machine) number(s *sink) {
+	i := slices.Index(m.numbered, nil)
+	if i < 0 {
+		i = len(m.numbered)
+		m.numbered = append(m.numbered, nil)
+	}
+	m.numbered[i], s.number = s, uint32(i) //nolint:gosec // there are not so many sinks
 }
 
 func (m *machine) lane(d *keyhook.Delivery) *lane {
@@ -107,21 +137,39 @@ func (m *machine) addLane(number uint32, name laneName) *lane {
 // admit takes a batch.
 func (m *machine) admit(t moment, b *Batch) {
 	for _, d := range b.Deliveries {
-		d.Ordinal, d.Admitted = m.nextOrdinal, t.wall.Round(0)
-		m.nextOrdinal++
-		it := &item{d: d, lane: m.lane(d), chain: chainID(d), size: int64(d.Size()), admitted: t.now}
-		m.pend.bytes += it.size
-		s := it.lane.sink
-		if d.Rejected != nil {
-			m.bury(t, it, d.Rejected.Reason, d.Rejected.Error)
-			continue
-		}
-		s.owed++
-		s.ages.add(d.Admitted.Unix())
-		m.pend.fresh = append(m.pend.fresh, it)
-		m.enqueue(t, it)
+		m.admitOne(t, m.item(t, d))
 	}
+	m.tellStories(t)
 	m.pend.add(b)
+}
+
+// item makes an item of a delivery that is new.
+func (m *machine) item(t moment, d *keyhook.Delivery) *item {
+	d.Ordinal, d.Admitted = m.nextOrdinal, t.wall.Round(0)
+	m.nextOrdinal++
+	it := &item{d: d, lane: m.lane(d), chain: chainID(d), size: int64(d.Size()), admitted: t.now}
+	m.pend.bytes += it.size
+	return it
+}
+
+func (m *machine) admitOne(t moment, it *item) {
+	if r := it.d.Rejected; r != nil {
+		m.stillborn(t, it, r.Reason, r.Error)
+	} else if why, full := it.lane.sink.full(); full && !replaces(it) {
+		m.stillborn(t, it, keyhook.ReasonOverflow, why)
+	} else {
+		m.owe(t, it)
+	}
+}
+
+// owe takes over a delivery.
+func (m *machine) owe(t moment, it *item) {
+	s := it.lane.sink
+	s.owed++
+	s.ages.add(it.d.Admitted.Unix())
+	m.pend.fresh = append(m.pend.fresh, it)
+	it.after = max(it.after, m.barred[place{it.lane.number, it.chain}])
+	m.enqueue(t, it)
 }
 
 // enqueue puts a new delivery at the end of its chain: in memory if there is
@@ -209,20 +257,27 @@ func (m *machine) nextSends(t moment) (sends []send, wait time.Duration) {
 			continue
 		}
 		for s.inFlight < s.cfg.Concurrency && s.ring.Len() > 0 {
-			ok, w := s.permit(t.wall)
+			ended, w, ok := s.mayTry(t)
 			if !ok {
-				if wait == 0 || w < wait {
+				if w > 0 && (wait == 0 || w < wait) {
 					wait = w
 				}
 				break
 			}
 			c := s.nextReady()
-			if c.after > m.durableSequence {
+			switch {
+			case c.waitsFor() > m.durableSequence:
+				ended(nothing)
 				m.park(c)
+				continue
+			case c.head == nil: // it was purged
+				ended(nothing)
+				m.advance(t, c)
 				continue
 			}
 			c.state = sending
 			s.inFlight++
+			c.head.attempted = ended
 			sends = append(sends, send{s, c.head})
 		}
 	}
@@ -231,23 +286,40 @@ func (m *machine) nextSends(t moment) (sends []send, wait time.Duration) {
 
 // result takes the outcome of an attempt.
 func (m *machine) result(t moment, it *item, err error) keyhook.Outcome {
+	outcome := m.settleAttempt(t, it, err)
+	m.tellStories(t)
+	return outcome
+}
+
+func (m *machine) settleAttempt(t moment, it *item, err error) keyhook.Outcome {
 	s := it.lane.sink
 	s.inFlight--
+	m.judge(t, s, it, err)
 	c := it.lane.chains[it.chain]
 	if err == nil {
-		s.lastDeliveredAt, s.failures = t.wall, 0
+		s.lastDeliveredAt = t.wall
 		c.pop()
 		m.settle(it, keyhook.Delivered, "", "")
 		m.advance(t, c)
 		return keyhook.Delivered
 	}
 	s.lastError, s.lastErrorAt = err.Error(), t.wall
-	switch sinks.KindOf(err) {
+	kind := sinks.KindOf(err)
+	if it.purge {
+		if kind == sinks.Hold {
+			m.hold(t, s, err.Error())
+		}
+		c.pop()
+		m.settle(it, keyhook.Purged, "", "")
+		m.giveUp(t, c, it)
+		return keyhook.Purged
+	}
+	switch kind {
 	case sinks.Interrupted:
 		s.makeReady(c, t.now)
 		return keyhook.Interrupted
 	case sinks.Hold:
-		s.held, s.reason = true, err.Error()
+		m.hold(t, s, err.Error())
 		it.retry.Error = err.Error()
 		m.retouch(it)
 		s.makeReady(c, t.now)
@@ -267,7 +339,6 @@ func (m *machine) result(t moment, it *item, err error) keyhook.Outcome {
 func (m *machine) retry(t moment, c *chain, it *item, err error) keyhook.Outcome {
 	s := it.lane.sink
 	r := s.cfg.Retry
-	s.failures++
 	it.retry.Attempts++
 	it.retry.Error = err.Error()
 	byAttempts, byAge := r.exhausted(it.retry.Attempts, time.Duration(t.now-it.admitted))
@@ -324,10 +395,12 @@ func (m *machine) rest(t moment, c *chain) {
 // advance goes on with a chain whose head has gone.
 func (m *machine) advance(t moment, c *chain) {
 	switch {
+	case c.after > m.durableSequence:
+		m.park(c)
 	case c.head != nil:
 		m.rest(t, c)
 	case c.cold > 0:
-		m.cool(t, c, t.now)
+		m.cool(t, c, max(t.now, c.due))
 	default:
 		delete(c.lane.chains, c.id)
 	}
@@ -353,7 +426,7 @@ func (m *machine) park(c *chain) {
 func (m *machine) unpark(t moment) {
 	kept := m.parked[:0]
 	for _, c := range m.parked {
-		if c.after > m.durableSequence {
+		if c.waitsFor() > m.durableSequence {
 			kept = append(kept, c)
 			continue
 		}
@@ -372,25 +445,7 @@ func (m *machine) settle(it *item, o keyhook.Outcome, reason keyhook.Reason, tex
 	if it.written {
 		m.pend.settled = append(m.pend.settled, it.ref())
 	}
-	m.ends = append(m.ends, end{it.d, o, reason, text})
-}
-
-// bury makes a dead letter of a delivery that is no longer in its chain, or
-// never was in one.
-func (m *machine) bury(t moment, it *item, reason keyhook.Reason, text string) {
-	if it.d.Rejected == nil {
-		m.settle(it, keyhook.Dead, reason, text)
-	} else {
-		m.ends = append(m.ends, end{it.d, keyhook.Dead, reason, text})
-	}
-	it.lane.sink.deadLetters++
-	m.pend.dead = append(m.pend.dead, checkpoint.DeadLetter{
-		Number: m.nextOrdinal,
-		DeadLetter: keyhook.DeadLetter{
-			Delivery: it.snapshot(), Reason: reason, Error: text, FailedAt: t.wall.Round(0),
-		},
-	})
-	m.nextOrdinal++
+	m.ends = append(m.ends, end{it.lane, it.d, o, reason, text})
 }
 
 // retouch sees to it that the next commit holds the item's retry state.
@@ -401,8 +456,9 @@ func (m *machine) retouch(it *item) {
 	}
 }
 
-// tick makes ready what has become due.
+// tick makes ready what has become due, and lets dead letters expire.
 func (m *machine) tick(t moment) {
+	m.expire(t.wall)
 	for _, s := range m.order {
 		s.tick(t.now)
 	}

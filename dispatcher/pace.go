@@ -73,7 +73,7 @@ func earlier(a, b time.Time) time.Time {
 func (m *machine) saturated(now time.Time) bool {
 	progress := false
 	for _, s := range m.order {
-		if !s.open() || !s.defined {
+		if !s.open() || !s.defined || s.breakerOpen() {
 			continue
 		}
 		if s.ready < 4*s.cfg.Concurrency || s.bytes < min(paceBytes, m.budget/16) {

@@ -3,9 +3,11 @@ package dispatcher
 import (
 	"container/heap"
 	"fmt"
+	"slices"
 	"time"
 
 	"keyhook"
+	"keyhook/checkpoint"
 )
 
 const (
@@ -36,7 +38,7 @@ func (m *machine) maxLoad() int { return int(min(maxLoadBytes, m.budget/16)) }
 // loadBytes is how much of one chain of s is read from disk at once: the head
 // alone (Read returns one at least) while the sink takes nothing anyway.
 func (m *machine) loadBytes(s *sink) int {
-	if s.failures >= failingAttempts {
+	if s.evidence.failures >= failingAttempts {
 		return 1
 	}
 	return m.maxLoad()
@@ -127,7 +129,7 @@ func (m *machine) evictReady(t moment, s *sink) bool {
 
 // clean reports whether the store knows all of a chain that memory knows.
 func (m *machine) clean(c *chain) bool {
-	return c.after <= m.durableSequence && c.tail.written && c.tail.d.Ordinal < m.durable &&
+	return c.head != nil && c.after <= m.durableSequence && c.tail.written && c.tail.d.Ordinal < m.durable &&
 		!c.head.retried && c.head.retriedIn <= m.durableSequence
 }
 
@@ -205,9 +207,20 @@ func (m *machine) loaded(t moment, r load, ds []*keyhook.Delivery) ([]load, erro
 	l := r.lane
 	s, c := l.sink, l.chains[r.chain]
 	s.loads--
-	if len(ds) == 0 && c.coldLast >= r.below {
+	if len(ds) > 0 {
+		c.coldFrom = ds[len(ds)-1].Ordinal + 1
+		ds = m.unpurged(l, c.id, ds)
+		if len(ds) == 0 && c.cold > 0 && c.coldFrom < m.durable {
+			s.loads++
+			return []load{{l, c.id, c.coldFrom, m.durable, m.loadBytes(s)}}, nil
+		}
+	} else if c.cold > 0 && c.coldLast >= r.below {
 		// The rest was not yet durable. By now it may be.
 		c.coldFrom = r.below
+		m.afterLoad(t, c)
+		return nil, nil
+	}
+	if len(ds) == 0 && c.cold == 0 || len(ds) == 0 && c.coldFrom >= m.durable {
 		m.afterLoad(t, c)
 		return nil, nil
 	}
@@ -216,9 +229,10 @@ func (m *machine) loaded(t moment, r load, ds []*keyhook.Delivery) ([]load, erro
 			l.number, l.name.rule, l.name.send, l.name.sink, len(ds), c.cold)
 	}
 	var size int64
+	after := m.barred[place{l.number, c.id}]
 	for _, d := range ds {
 		it := &item{
-			d: d, lane: l, chain: c.id, size: int64(d.Size()), retry: d.Retry, written: true,
+			d: d, lane: l, chain: c.id, size: int64(d.Size()), retry: d.Retry, written: true, after: after,
 			admitted: instant(min(d.Admitted.Sub(m.start), time.Duration(t.now))),
 		}
 		size += it.size
@@ -226,7 +240,6 @@ func (m *machine) loaded(t moment, r load, ds []*keyhook.Delivery) ([]load, erro
 	}
 	s.loadSize += (size - s.loadSize) / 8
 	c.cold -= uint32(len(ds)) //nolint:gosec // a page
-	c.coldFrom = ds[len(ds)-1].Ordinal + 1
 	if ds[0].OnFailure == keyhook.Supersede {
 		m.collapse(c)
 		// The newest change may still be on disk; what is sent must be it.
@@ -239,12 +252,23 @@ func (m *machine) loaded(t moment, r load, ds []*keyhook.Delivery) ([]load, erro
 	return nil, nil
 }
 
+// unpurged leaves out what was purged since the read was asked for.
+func (m *machine) unpurged(l *lane, chain uint64, ds []*keyhook.Delivery) []*keyhook.Delivery {
+	if len(m.purged) == 0 {
+		return ds
+	}
+	return slices.DeleteFunc(ds, func(d *keyhook.Delivery) bool {
+		return m.purged[checkpoint.Ref{Lane: l.number, Chain: chain, Ordinal: d.Ordinal}] > 0
+	})
+}
+
 // afterLoad goes on with a chain of which as much was read as is needed.
 func (m *machine) afterLoad(t moment, c *chain) {
 	switch {
 	case c.head == nil:
-		m.cool(t, c, t.now)
-	case c.head.d.OnFailure == keyhook.Supersede:
+		c.due = t.now
+		m.advance(t, c)
+	case c.tail.d.OnFailure == keyhook.Supersede:
 		// It may have been read only to collapse it.
 		m.rest(t, c)
 	default:
@@ -253,20 +277,25 @@ func (m *machine) afterLoad(t moment, c *chain) {
 	}
 }
 
-// collapse keeps only the newest of each key in a chain that was read from disk.
+// collapse keeps only the newest of each key in a chain that was read from disk,
+// and what was put behind it as a replay.
 func (m *machine) collapse(c *chain) {
-	newest := make(map[string]*item)
+	pending := make(map[string][]*item)
 	var all []*item
 	for c.head != nil {
 		it := c.pop()
 		all = append(all, it)
-		if old := newest[string(it.d.Event.Key)]; old != nil {
-			it.retry.Interval, it.retry.Due = old.retry.Interval, old.retry.Due
-			m.retouch(it)
-			m.settle(old, keyhook.Superseded, "", "")
-			c.after = m.sequence + 1
+		key := string(it.d.Event.Key)
+		if it.d.OnFailure == keyhook.Supersede {
+			for _, old := range pending[key] {
+				it.retry.Interval, it.retry.Due = old.retry.Interval, old.retry.Due
+				m.retouch(it)
+				m.settle(old, keyhook.Superseded, "", "")
+				c.after = m.sequence + 1
+			}
+			pending[key] = nil
 		}
-		newest[string(it.d.Event.Key)] = it
+		pending[key] = append(pending[key], it)
 	}
 	for _, it := range all {
 		if !it.settled {

@@ -1,6 +1,9 @@
 package dispatcher
 
 import (
+	"maps"
+	"slices"
+
 	"keyhook"
 	"keyhook/checkpoint"
 )
@@ -11,6 +14,8 @@ type pending struct {
 	retried  []*item
 	settled  []checkpoint.Ref
 	dead     []checkpoint.DeadLetter
+	dropDead []uint64
+	sinks    map[string]checkpoint.SinkState
 	identity *checkpoint.Identity
 	ranges   []checkpoint.RangeState
 	drops    []keyhook.Range
@@ -25,7 +30,7 @@ type pending struct {
 func (p *pending) empty() bool {
 	return len(p.fresh) == 0 && len(p.retried) == 0 && len(p.settled) == 0 && len(p.dead) == 0 &&
 		p.identity == nil && len(p.ranges) == 0 && len(p.drops) == 0 && len(p.lanes) == 0 &&
-		len(p.dropped) == 0 && len(p.mirror) == 0 && len(p.durable) == 0
+		len(p.dropDead) == 0 && len(p.sinks) == 0 && len(p.dropped) == 0 && len(p.mirror) == 0 && len(p.durable) == 0
 }
 
 // add takes over the parts of a batch that say where the reading stands.
@@ -93,7 +98,10 @@ func (m *machine) cut() *checkpoint.Commit {
 	c := &checkpoint.Commit{
 		Shard: m.shard, Term: m.term, Sequence: m.sequence, NextOrdinal: m.nextOrdinal,
 		Identity: p.identity, Ranges: p.ranges, DropRanges: p.drops, Mirror: p.mirror,
-		Lanes: p.lanes, DropLanes: p.dropped, Settled: p.settled, Dead: p.dead,
+		Lanes: p.lanes, DropLanes: p.dropped, Settled: p.settled, Dead: p.dead, DropDead: p.dropDead,
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.sinks)) {
+		c.Sinks = append(c.Sinks, p.sinks[name])
 	}
 	for _, it := range p.fresh {
 		if it.settled {
@@ -121,6 +129,8 @@ func (m *machine) committed(t moment) {
 		f()
 	}
 	m.callbacks = nil
+	m.unbar()
+	m.forgetPurged()
 	m.unpark(t)
 }
 

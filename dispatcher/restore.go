@@ -27,8 +27,14 @@ func (m *machine) restore(ctx context.Context, t moment, store checkpoint.Store)
 	for _, l := range st.Lanes {
 		m.addLane(l.Number, laneName{l.Rule, l.Send, l.Sink})
 	}
-	for name, n := range st.DeadLetters {
-		m.sink(name).deadLetters = int64(n)
+	for d, err := range store.Dead(ctx, m.shard) {
+		if err != nil {
+			return nil, fmt.Errorf("load the dead letters: %w", err)
+		}
+		m.keepLetter(d)
+	}
+	for _, k := range st.Sinks {
+		m.restoreSink(k)
 	}
 	if err := m.restoreOwed(ctx, t, store); err != nil {
 		return nil, err
@@ -99,7 +105,7 @@ func (m *machine) dropUnusedLanes() {
 	}
 	slices.Sort(m.pend.dropped)
 	for _, s := range m.sinks {
-		if s.owed == 0 && !s.configured && s.deadLetters == 0 {
+		if s.owed == 0 && !s.configured && s.deadLetters == 0 && !s.held && !s.paused {
 			m.forgetSink(s)
 		}
 	}
@@ -121,7 +127,7 @@ func (m *machine) drained(s *sink) bool {
 }
 
 // dropSink forgets a sink that owes nothing, with its lanes. It stays known as
-// long as it has dead letters.
+// long as it has dead letters, or somebody has paused it.
 func (m *machine) dropSink(s *sink) {
 	for number, l := range m.numbers {
 		if l.sink == s {
@@ -130,7 +136,11 @@ func (m *machine) dropSink(s *sink) {
 	}
 	slices.Sort(m.pend.dropped)
 	s.configured = false
-	if s.deadLetters == 0 {
+	if s.held {
+		s.release()
+		m.remember(s)
+	}
+	if s.deadLetters == 0 && !s.paused {
 		m.forgetSink(s)
 	}
 }
@@ -148,6 +158,7 @@ func (m *machine) dropLane(number uint32, l *lane) {
 
 func (m *machine) forgetSink(s *sink) {
 	delete(m.sinks, s.name)
+	m.numbered[s.number] = nil
 	m.order = slices.DeleteFunc(m.order, func(o *sink) bool { return o == s })
 }
 
@@ -157,9 +168,10 @@ func (m *machine) status() []SinkStatus {
 	for _, s := range m.order {
 		st := SinkStatus{
 			Name: s.name, Configured: s.defined, Owed: s.owed, DeadLetters: s.deadLetters,
-			InFlight: s.inFlight, Held: s.held, Reason: s.reason,
+			InFlight: s.inFlight, Held: s.held, HeldSince: s.heldSince, Reason: s.reason, Paused: s.paused, PausedSince: s.pausedSince,
 			LastError: s.lastError, LastErrorAt: s.lastErrorAt, LastDeliveredAt: s.lastDeliveredAt,
 		}
+		st.Breaker, st.BreakerUntil = s.breakerStatus()
 		if second, ok := s.ages.oldest(); ok {
 			st.OldestAdmitted = time.Unix(second, 0)
 		}

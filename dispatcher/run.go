@@ -153,6 +153,9 @@ func (d *Dispatcher) step(now time.Time, ending bool) (plan, error) {
 		if at, ok := d.m.wake(); ok {
 			sooner(time.Duration(at - t.now))
 		}
+		if at, ok := d.m.expires(); ok {
+			sooner(at.Sub(now))
+		}
 	}
 	d.report(now)
 	d.dropSinks()

@@ -11,8 +11,8 @@ import (
 
 // Simulator does what a Dispatcher does, on a clock of its own: the machine
 // decides, nothing is sent or stored, and hours pass as fast as they can be
-// reckoned. Backoff has no jitter, commits take no time, and memory has no
-// bound. It is for one goroutine.
+// reckoned. Backoff has no jitter, breakers never open, commits take no time,
+// and memory has no bound. It is for one goroutine.
 type Simulator struct {
 	cfg      SimulatorConfig
 	m        *machine
@@ -66,6 +66,7 @@ func NewSimulator(cfg SimulatorConfig) (*Simulator, error) {
 	}
 	for i := range machineConfig.Sinks {
 		machineConfig.Sinks[i].setDefaults()
+		machineConfig.Sinks[i].Breaker.Off = true // breakers go by the real clock
 	}
 	s := &Simulator{cfg: cfg, m: newMachine(&machineConfig), now: cfg.Start, bound: maxSimulated, done: make(map[uint64]int)}
 	s.m.start = cfg.Start

@@ -12,6 +12,7 @@ import (
 // sink is what the machine knows of a receiver.
 type sink struct {
 	name       string
+	number     uint32
 	cfg        Sink
 	configured bool          // a deliverer exists in this process
 	defined    bool          // the rule files define it
@@ -19,12 +20,19 @@ type sink struct {
 	trickle    *rate.Limiter // of a sink that takes nothing; made when needed
 
 	inFlight int
-	failures int // retries in a row, over all chains
 	// drained is the commit after which a sink that is gone from the rule files
 	// may be forgotten; 0 while it is owed something.
 	drained uint64
-	held    bool
-	reason  string
+
+	held        bool // it asked for nothing more
+	reason      string
+	heldSince   time.Time
+	heldPrint   string // fingerprint of the configuration that the hold is about
+	paused      bool   // somebody wants nothing sent
+	pausedSince time.Time
+
+	evidence evidence
+	breaker  breaker // nil: there is none
 
 	ring    deque.Deque[*lane] // lanes with ready chains, in turn
 	ready   int                // chains that are ready
@@ -46,9 +54,17 @@ type sink struct {
 	lastDeliveredAt time.Time
 }
 
-func (s *sink) configure(cfg Sink) {
-	if s.cfg.Fingerprint != cfg.Fingerprint {
-		s.held, s.reason = false, ""
+// configure takes over a configuration. Another one than before ends a hold, and
+// begins with a closed breaker.
+func (m *machine) configure(cfg Sink) {
+	s := m.sink(cfg.Name)
+	if s.held && s.heldPrint != cfg.Fingerprint {
+		s.release()
+		m.remember(s)
+	}
+	if !s.configured || s.cfg.Fingerprint != cfg.Fingerprint {
+		s.cfg = cfg
+		m.setBreaker(s)
 	}
 	s.cfg = cfg
 	s.configured, s.defined, s.drained = true, true, 0
@@ -65,7 +81,7 @@ func (s *sink) configure(cfg Sink) {
 }
 
 // open reports whether the sink may be sent to at all.
-func (s *sink) open() bool { return s.configured && !s.held }
+func (s *sink) open() bool { return s.configured && !s.held && !s.paused }
 
 func (s *sink) grow(bytes int64) {
 	s.bytes += bytes
@@ -82,7 +98,7 @@ const (
 )
 
 func (s *sink) trickles(wall time.Time) bool {
-	return s.failures >= trickleAfter && wall.Sub(s.lastDeliveredAt) >= trickleSince
+	return s.evidence.failures >= trickleAfter && wall.Sub(s.lastDeliveredAt) >= trickleSince
 }
 
 // permit takes one from the rate, or says when there will be one.
@@ -112,13 +128,21 @@ func (s *sink) makeReady(c *chain, now instant) {
 	}
 }
 
-// nextReady takes the next chain to send, lanes taking turns.
+// nextReady takes the next chain to send, lanes taking turns. There is one. A
+// probe of a breaker is one that was never tried, if there is such a one.
 func (s *sink) nextReady() *chain {
-	if s.ring.Len() == 0 {
-		return nil
+	var c *chain
+	if s.probes() {
+		for turns := s.ring.Len(); c == nil && turns > 0; turns-- {
+			if c = s.ring.Front().queue.popFresh(); c == nil {
+				s.ring.Rotate(1)
+			}
+		}
 	}
 	l := s.ring.PopFront()
-	c := l.queue.pop()
+	if c == nil {
+		c = l.queue.pop()
+	}
 	s.ready--
 	if l.queue.len() > 0 {
 		s.ring.PushBack(l)

@@ -163,7 +163,7 @@ func (st *story) sink(t *testing.T, td *datadriven.TestData) {
 	}
 	s.setDefaults()
 	st.cfg.Sinks = append(slices.DeleteFunc(st.cfg.Sinks, func(o Sink) bool { return o.Name == s.Name }), s)
-	st.m.sink(s.Name).configure(s)
+	st.m.configure(s)
 }
 
 func (st *story) admit(t *testing.T, input string) {

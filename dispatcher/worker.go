@@ -83,7 +83,7 @@ func attempt(ctx context.Context, sink sinks.Sink, d *keyhook.Delivery) (err err
 
 // setSink takes over the configuration of one sink. mu is held.
 func (d *Dispatcher) setSink(cfg Sink) {
-	d.m.sink(cfg.Name).configure(cfg)
+	d.m.configure(cfg)
 	old := d.pools[cfg.Name]
 	if old != nil && cfg.Fingerprint != "" && old.print == cfg.Fingerprint && old.size == cfg.Concurrency {
 		if old.deliverer != cfg.Deliverer {

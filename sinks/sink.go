@@ -57,9 +57,42 @@ func (k Kind) String() string {
 	}
 }
 
+// Reach is what a failed attempt says of the receiver as a whole, whatever was
+// delivered: whether there is any sense in trying something else.
+type Reach uint8
+
+const (
+	// Answered: the receiver took the delivery and failed, which may be about
+	// this delivery alone. Any error without a reach means this.
+	Answered Reach = iota
+	// Unavailable: it answered that it takes nothing at the moment, or something
+	// in front of it did (429, 502, 503, 504).
+	Unavailable
+	// Unanswered: a timeout, or a connection that broke.
+	Unanswered
+	// Unconnected: no connection could be made.
+	Unconnected
+)
+
+func (r Reach) String() string {
+	switch r {
+	case Answered:
+		return "answered"
+	case Unavailable:
+		return "unavailable"
+	case Unanswered:
+		return "unanswered"
+	case Unconnected:
+		return "unconnected"
+	default:
+		return fmt.Sprintf("reach %d", uint8(r))
+	}
+}
+
 // Error is a failed attempt.
 type Error struct {
 	Kind       Kind
+	Reach      Reach
 	RetryAfter time.Duration // as the receiver asked; 0 if it did not
 	Status     int           // of the protocol, such as an HTTP status; 0 if none came
 	Err        error

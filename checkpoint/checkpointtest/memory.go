@@ -293,6 +293,27 @@ func (m *Memory) Owed(ctx context.Context, number uint32) iter.Seq2[checkpoint.O
 	}
 }
 
+// Find implements [checkpoint.Store].
+func (m *Memory) Find(ctx context.Context, number uint32, refs []checkpoint.Ref) ([]checkpoint.Owed, error) {
+	if err := m.beforeRead(ctx, "Find"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.shards[number]
+	if s == nil {
+		return nil, nil
+	}
+	var all []checkpoint.Owed
+	for _, ref := range refs {
+		if k, i, found := s.find(ref); found {
+			d := s.chains[k][i]
+			all = append(all, checkpoint.Owed{Ref: ref, Admitted: d.Admitted, Retry: d.Retry})
+		}
+	}
+	return all, nil
+}
+
 // sorted returns the places of what is owed by lane and chain.
 func (s *shard) sorted() []chainKey {
 	return slices.SortedFunc(maps.Keys(s.chains), func(a, b chainKey) int {

@@ -206,6 +206,23 @@ var storeStories = []story{
 			t.same("owed", t.owed(0)[0].Retry, want.Retry)
 		})
 	}},
+	{"what is owed is found by its place", func(t *teller) {
+		c := lane1()
+		c.Admitted = []checkpoint.Admission{admission(1, 1), admission(1, 2), admission(7, 3)}
+		t.commit(c)
+		retry := keyhook.Retry{Attempts: 7, Interval: time.Minute, Due: noon.Add(time.Hour), Error: "timeout"}
+		t.commit(checkpoint.Commit{Retried: []checkpoint.Owed{{Ref: ref(1, 2), Admitted: noon, Retry: retry}}, Settled: []checkpoint.Ref{ref(1, 1)}})
+		t.everAfter(func() {
+			found, err := t.b.Find(t.Context(), 0, []checkpoint.Ref{ref(7, 3), ref(1, 1), ref(7, 2), {Lane: 2, Chain: 7, Ordinal: 3}, ref(1, 2)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.same("found", found, []checkpoint.Owed{{Ref: ref(7, 3), Admitted: noon}, {Ref: ref(1, 2), Admitted: noon, Retry: retry}})
+			if found, err = t.b.Find(t.Context(), 1, []checkpoint.Ref{ref(7, 3)}); err != nil || len(found) > 0 {
+				t.Fatalf("in another shard: %v, %v", found, err)
+			}
+		})
+	}},
 	{"what is settled is gone, even within its commit", func(t *teller) {
 		c := lane1()
 		c.Admitted = []checkpoint.Admission{admission(1, 1), admission(1, 2), admission(1, 3)}
@@ -394,6 +411,8 @@ var storeStories = []story{
 		_, err := t.b.Load(ctx, 0)
 		over(err)
 		_, err = t.b.Read(ctx, 0, 1, 1, 0, 10)
+		over(err)
+		_, err = t.b.Find(ctx, 0, []checkpoint.Ref{ref(1, 1)})
 		over(err)
 		for _, err = range t.b.Owed(ctx, 0) {
 			over(err)

@@ -240,6 +240,37 @@ func delivery(payload, owed func() ([]byte, error)) (*keyhook.Delivery, error) {
 	return d, err
 }
 
+// Find implements [checkpoint.Store].
+func (s *Store) Find(ctx context.Context, shard uint32, refs []checkpoint.Ref) ([]checkpoint.Owed, error) {
+	db, err := s.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.release(db)
+	var all []checkpoint.Owed
+	var key []byte
+	for _, ref := range refs {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		key = refKey(key, shard, kindOwed, ref)
+		v, closer, err := db.Get(key)
+		if errors.Is(err, pebble.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, s.failed(db, err)
+		}
+		o, err := record.DecodeOwed(v)
+		if err := errors.Join(err, closer.Close()); err != nil {
+			return nil, s.failed(db, err)
+		}
+		o.Ref = ref
+		all = append(all, o)
+	}
+	return all, nil
+}
+
 // Deliveries implements [checkpoint.Store].
 func (s *Store) Deliveries(ctx context.Context, shard uint32, from checkpoint.Ref) iter.Seq2[checkpoint.Admission, error] {
 	return func(yield func(checkpoint.Admission, error) bool) {

@@ -67,6 +67,11 @@ type Sink struct {
 	InFlight        int        `json:"in_flight"`
 	Held            bool       `json:"held"`
 	HeldReason      string     `json:"held_reason,omitempty"`
+	HeldSince       *time.Time `json:"held_since,omitempty"`
+	Paused          bool       `json:"paused"`
+	PausedSince     *time.Time `json:"paused_since,omitempty"`
+	Breaker         string     `json:"breaker,omitempty"` // "closed", "open" or "half-open"
+	BreakerUntil    *time.Time `json:"breaker_until,omitempty"`
 	LastError       string     `json:"last_error,omitempty"`
 	LastErrorAt     *time.Time `json:"last_error_at,omitempty"`
 	LastDeliveredAt *time.Time `json:"last_delivered_at,omitempty"`

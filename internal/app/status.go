@@ -154,7 +154,8 @@ func (r *run) status() admin.Status {
 	for _, s := range p.dispatcher.Sinks {
 		st.Sinks = append(st.Sinks, admin.Sink{
 			Name: s.Name, Configured: s.Configured, Owed: s.Owed, OldestOwedAt: admin.At(s.OldestAdmitted),
-			DeadLetters: s.DeadLetters, InFlight: s.InFlight, Held: s.Held, HeldReason: s.Reason,
+			DeadLetters: s.DeadLetters, InFlight: s.InFlight, Held: s.Held, HeldSince: admin.At(s.HeldSince), HeldReason: s.Reason,
+			Paused: s.Paused, PausedSince: admin.At(s.PausedSince), Breaker: s.Breaker, BreakerUntil: admin.At(s.BreakerUntil),
 			LastError: s.LastError, LastErrorAt: admin.At(s.LastErrorAt), LastDeliveredAt: admin.At(s.LastDeliveredAt),
 		})
 	}
@@ -180,7 +181,8 @@ func (r *run) snapshot() telemetry.Snapshot {
 	}
 	for _, k := range p.dispatcher.Sinks {
 		s.Sinks = append(s.Sinks, telemetry.SinkState{
-			Name: k.Name, Owed: k.Owed, Oldest: k.OldestAdmitted, DeadLetters: k.DeadLetters, InFlight: k.InFlight, Held: k.Held,
+			Name: k.Name, Owed: k.Owed, Oldest: k.OldestAdmitted, DeadLetters: k.DeadLetters, InFlight: k.InFlight,
+			Held: k.Held, Paused: k.Paused, BreakerOpen: k.Breaker != dispatcher.BreakerClosed,
 		})
 	}
 	return s

@@ -31,6 +31,7 @@ type SinkState struct {
 	DeadLetters int64
 	InFlight    int
 	Held        bool
+	Paused      bool
 	BreakerOpen bool
 }
 
@@ -54,7 +55,8 @@ var (
 	deadLetters = gauge("keyhook_dead_letters", "Dead letters that are kept.", "sink")
 	inFlight    = gauge("keyhook_in_flight", "Attempts under way.", "sink")
 	held        = gauge("keyhook_sink_held", "1 while the sink is held: its receiver asked for nothing more.", "sink")
-	breakerOpen = gauge("keyhook_breaker_open", "1 while the sink's circuit breaker is open.", "sink")
+	paused      = gauge("keyhook_sink_paused", "1 while the sink is paused by keyhook sink pause.", "sink")
+	breakerOpen = gauge("keyhook_breaker_open", "1 while the sink's circuit breaker is open or half-open: the sink seems to be down.", "sink")
 	position    = gauge("keyhook_position_revision", "Last revision of which every change in the range was admitted.", "range")
 	revision    = gauge("keyhook_etcd_revision", "Revision of etcd, as far as seen.")
 	headroom    = gauge("keyhook_compaction_headroom_revisions", "Revisions between etcd's compaction and the position that is furthest behind; below 0 history is lost.")
@@ -65,7 +67,7 @@ var (
 
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		owed, oldestOwed, deadLetters, inFlight, held, breakerOpen, position, revision, headroom, rulesStale, ready, memory,
+		owed, oldestOwed, deadLetters, inFlight, held, paused, breakerOpen, position, revision, headroom, rulesStale, ready, memory,
 	} {
 		ch <- d
 	}
@@ -95,6 +97,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		send(deadLetters, float64(k.DeadLetters), k.Name)
 		send(inFlight, float64(k.InFlight), k.Name)
 		send(held, number(k.Held), k.Name)
+		send(paused, number(k.Paused), k.Name)
 		send(breakerOpen, number(k.BreakerOpen), k.Name)
 	}
 	behind := int64(0)

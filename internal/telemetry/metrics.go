@@ -44,6 +44,7 @@ type Metrics struct {
 	attempts   *prometheus.CounterVec
 	took       *prometheus.HistogramVec
 	deliveries *prometheus.CounterVec
+	expired    *prometheus.CounterVec
 
 	rules    sync.Mutex      // serialises SetRules
 	known    map[string]bool // the rules as last set
@@ -94,6 +95,7 @@ func New(cfg Config) (*Metrics, error) {
 		ruleErrors: counters("keyhook_rule_errors_total", "Conditions that failed at run time; each is a non-match.", "rule"),
 		attempts:   counters("keyhook_attempts_total", "Attempts at deliveries.", "sink", "outcome"),
 		deliveries: counters("keyhook_deliveries_total", "Deliveries that were settled.", "rule", "sink", "outcome"),
+		expired:    counters("keyhook_dead_letters_expired_total", "Dead letters that were dropped because dead_letters in the configuration keeps no more.", "sink"),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "keyhook_attempt_duration_seconds", Help: "Time of an attempt, whatever its outcome.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30, 60},
@@ -107,7 +109,7 @@ func New(cfg Config) (*Metrics, error) {
 	var errs []error
 	for _, c := range []prometheus.Collector{
 		m.events, m.duplicates, m.mismatches, m.gaps, m.endToEnd, m.commits, m.commitErrs,
-		m.matches, m.ruleErrors, m.attempts, m.took, m.deliveries, build, &gauges{metrics: m},
+		m.matches, m.ruleErrors, m.attempts, m.took, m.deliveries, m.expired, build, &gauges{metrics: m},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		errs = append(errs, m.registry.Register(c))
@@ -178,6 +180,9 @@ func (m *Metrics) Settled(rule, sink string, outcome keyhook.Outcome, endToEnd t
 		m.endToEnd.Observe(max(endToEnd, 0).Seconds())
 	}
 }
+
+// Expired counts dead letters of a sink that were dropped for good.
+func (m *Metrics) Expired(sink string, n int) { m.expired.WithLabelValues(sink).Add(float64(n)) }
 
 // Committed observes one try at a commit.
 func (m *Metrics) Committed(took time.Duration, err error) {

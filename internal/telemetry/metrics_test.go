@@ -22,6 +22,7 @@ import (
 var _ interface {
 	Attempt(sink string, outcome keyhook.Outcome, took time.Duration)
 	Settled(rule, sink string, outcome keyhook.Outcome, endToEnd time.Duration)
+	Expired(sink string, n int)
 	Committed(took time.Duration, err error)
 } = (*telemetry.Metrics)(nil)
 
@@ -51,6 +52,7 @@ func story(m *telemetry.Metrics) {
 	m.Settled("failover", "pager", keyhook.Delivered, 20*time.Millisecond)
 	m.Settled("audit", "bus", keyhook.Dead, time.Hour)
 	m.Settled("audit", "bus", keyhook.Delivered, -time.Second) // the clock jumped
+	m.Expired("bus", 4)
 	m.Committed(4*time.Millisecond, nil)
 	m.Committed(40*time.Millisecond, errors.New("disk full"))
 	began := time.Now()
@@ -60,7 +62,7 @@ func story(m *telemetry.Metrics) {
 			Ranges: []telemetry.RangeState{{Range: "/a/", Position: 118}, {Range: "/b/", Position: 100}, {Range: "/new/"}},
 			Sinks: []telemetry.SinkState{
 				{Name: "bus", DeadLetters: 1},
-				{Name: "pager", Owed: 9, Oldest: began.Add(-90 * time.Second), InFlight: 2, Held: true, BreakerOpen: true},
+				{Name: "pager", Owed: 9, Oldest: began.Add(-90 * time.Second), InFlight: 2, Held: true, Paused: true, BreakerOpen: true},
 			},
 		}
 	})
