@@ -18,6 +18,10 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/go/build-ca
 RUN install -d -m 0700 /out/data
 
 FROM scratch
+LABEL org.opencontainers.image.title="keyhook" \
+      org.opencontainers.image.description="etcd changes, through CEL rules, to webhooks and NATS" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /src/LICENSE /LICENSE
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/keyhook /keyhook
 COPY --from=build --chown=65532:65532 /out/data /var/lib/keyhook
@@ -25,5 +29,8 @@ USER 65532:65532
 WORKDIR /etc/keyhook
 VOLUME /var/lib/keyhook
 EXPOSE 8585
+# Alive, not ready: what waits for etcd or for a receiver needs no restart.
+HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 \
+    CMD ["/keyhook", "health", "-c", "/etc/keyhook/keyhook.yaml"]
 ENTRYPOINT ["/keyhook"]
 CMD ["run", "-c", "/etc/keyhook/keyhook.yaml"]

@@ -54,21 +54,23 @@ var layers = []layer{
 
 	{path: "keyhook/internal/config", may: []string{"keyhook", "keyhook/watch", "keyhook/rules", "keyhook/internal/strictyaml"}, knows: []string{modules, http, etcdClient, cel}},
 	{path: "keyhook/internal/telemetry", may: []string{"keyhook"}, knows: []string{modules, http}},
-	{path: "keyhook/internal/admin", may: []string{"keyhook", "keyhook/internal/telemetry"}, knows: []string{modules, http}},
+	{path: "keyhook/internal/backlog", may: []string{"keyhook", "keyhook/checkpoint", "keyhook/dispatcher"}, knows: []string{modules}},
+	{path: "keyhook/internal/admin", may: []string{"keyhook", "keyhook/internal/backlog", "keyhook/internal/telemetry"}, knows: []string{modules, http}},
 	{path: "keyhook/internal/inbox", knows: []string{modules, http}},
 	{path: "keyhook/internal/inbox/natsinbox", knows: []string{modules, http, nats}},
 	{path: "keyhook/internal/devserver", may: []string{"keyhook", "keyhook/examples/..."}, knows: []string{modules, http, etcdClient, etcdServer, nats}},
 	{path: "keyhook/internal/app", may: []string{
 		"keyhook", "keyhook/checkpoint/...", "keyhook/sinks/...", "keyhook/watch", "keyhook/rules", "keyhook/dispatcher",
-		"keyhook/internal/config", "keyhook/internal/telemetry", "keyhook/internal/admin", "keyhook/internal/strictyaml",
+		"keyhook/internal/config", "keyhook/internal/telemetry", "keyhook/internal/admin", "keyhook/internal/backlog", "keyhook/internal/strictyaml",
 	}, knows: []string{modules, http, etcdClient, nats, pebble, cel}},
 	{path: "keyhook/internal/cli", may: []string{
-		"keyhook", "keyhook/watch", "keyhook/rules", "keyhook/internal/app", "keyhook/internal/inbox/...", "keyhook/internal/config", "keyhook/internal/devserver",
+		"keyhook", "keyhook/watch", "keyhook/rules", "keyhook/internal/app", "keyhook/internal/backlog", "keyhook/internal/inbox/...", "keyhook/internal/config", "keyhook/internal/devserver",
 		"keyhook/internal/strictyaml", "keyhook/internal/telemetry", "keyhook/examples/...",
 	}, knows: everything},
 	{path: "keyhook/cmd/keyhook", may: []string{"keyhook/internal/cli"}, knows: everything},
 
 	{path: "keyhook/examples"},
+	{path: "keyhook/deploy"},
 	{path: "keyhook/docs"},
 	{path: "keyhook/internal/archtest"},
 	{path: "keyhook/internal/natstest", knows: []string{modules, http, nats}},
