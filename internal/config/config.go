@@ -10,14 +10,15 @@ import (
 
 // Config is a keyhook.yaml, with defaults in place of what it leaves out.
 type Config struct {
-	Path       string // as it was given
-	Etcd       Etcd
-	Source     string // names the etcd in ids; empty: after the id of its cluster
-	Checkpoint Checkpoint
-	Rules      []Glob
-	Admin      Admin
-	Metrics    Metrics
-	Log        Log
+	Path        string // as it was given
+	Etcd        Etcd
+	Source      string // names the etcd in ids; empty: after the id of its cluster
+	Checkpoint  Checkpoint
+	Rules       []Glob
+	Admin       Admin
+	DeadLetters DeadLetters
+	Metrics     Metrics
+	Log         Log
 
 	// Warnings are about what works and is probably not meant.
 	Warnings strictyaml.Problems
@@ -60,6 +61,14 @@ type Admin struct {
 	Token  strictyaml.Secret // not set: none is asked for
 }
 
+// DeadLetters bounds the dead letters that are kept. What is beyond a bound
+// goes, the oldest first; 0 is no bound.
+type DeadLetters struct {
+	MaxAge    time.Duration // since they failed; default 0
+	MaxNumber int           // default 100,000
+	MaxBytes  int64         // of their events and messages; default 1 GiB
+}
+
 // Metrics says which metrics are kept.
 type Metrics struct {
 	// PerRule keeps a series for each rule; default true. Without it the sums
@@ -94,4 +103,7 @@ const (
 	defaultInterval = 100 * time.Millisecond
 	defaultRules    = "rules/*.yaml"
 	defaultListen   = "127.0.0.1:8585"
+
+	defaultMaxLetters     = 100_000
+	defaultMaxLetterBytes = 1 << 30
 )

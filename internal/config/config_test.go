@@ -65,8 +65,39 @@ func TestAnAlmostEmptyFileIsAllDefaults(t *testing.T) {
 	if c.Admin.Listen != "127.0.0.1:8585" || c.Admin.Token.IsSet() {
 		t.Errorf("admin %+v", c.Admin)
 	}
+	if c.DeadLetters != (DeadLetters{MaxNumber: 100_000, MaxBytes: 1 << 30}) {
+		t.Errorf("dead letters %+v", c.DeadLetters)
+	}
 	if c.Log != (Log{Level: slog.LevelInfo, Format: Text}) || !c.Metrics.PerRule {
 		t.Errorf("log %+v, metrics %+v", c.Log, c.Metrics)
+	}
+}
+
+func TestDeadLettersAreBounded(t *testing.T) {
+	for text, want := range map[string]DeadLetters{
+		"{max_age: 30d}":                {MaxAge: 720 * time.Hour, MaxNumber: 100_000, MaxBytes: 1 << 30},
+		"{max_number: 5}":               {MaxNumber: 5, MaxBytes: 1 << 30},
+		"{max_bytes: 512MiB}":           {MaxNumber: 100_000, MaxBytes: 512 << 20},
+		"{max_bytes: 4096}":             {MaxNumber: 100_000, MaxBytes: 4096},
+		"{max_number: 0, max_bytes: 0}": {},
+	} {
+		dir := write(t, map[string]string{"keyhook.yaml": "dead_letters: " + text + "\n"})
+		c, problems := Load(filepath.Join(dir, "keyhook.yaml"))
+		if len(problems) > 0 || c.DeadLetters != want {
+			t.Errorf("%s: %v, %+v", text, problems, c.DeadLetters)
+		}
+	}
+	for text, want := range map[string]string{
+		"{max_age: 30}":      ":1:25: \"30\" is not a duration",
+		"{max_number: -1}":   ":1:28: max_number must not be negative",
+		"{max_bytes: 1 MiX}": ":1:27: \"1 MiX\" is not a size",
+		"{max_bytes: -1}":    ":1:27: \"-1\" is not a size",
+		"{max_bytes: []}":    ":1:27: expected a size",
+	} {
+		dir := write(t, map[string]string{"keyhook.yaml": "dead_letters: " + text + "\n"})
+		if _, problems := Load(filepath.Join(dir, "keyhook.yaml")); len(problems) != 1 || !strings.Contains(problems.Error(), want) {
+			t.Errorf("%s: got %v, want %q", text, problems, want)
+		}
 	}
 }
 

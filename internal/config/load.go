@@ -27,6 +27,11 @@ type file struct {
 		Listen strictyaml.At[string] `yaml:"listen"`
 		Token  strictyaml.Secret     `yaml:"token"`
 	} `yaml:"admin"`
+	DeadLetters struct {
+		MaxAge    *strictyaml.Duration `yaml:"max_age"`
+		MaxNumber *strictyaml.At[int]  `yaml:"max_number"`
+		MaxBytes  *strictyaml.Size     `yaml:"max_bytes"`
+	} `yaml:"dead_letters"`
 	Metrics struct {
 		PerRule *bool `yaml:"per_rule"`
 	} `yaml:"metrics"`

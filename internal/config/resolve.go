@@ -64,7 +64,8 @@ func (r *resolver) config(f *file) *Config {
 			Listen: r.listen(f.Admin.Listen, f.Admin.Token.IsSet()),
 			Token:  f.Admin.Token,
 		},
-		Metrics: Metrics{PerRule: f.Metrics.PerRule == nil || *f.Metrics.PerRule},
+		DeadLetters: r.deadLetters(f),
+		Metrics:     Metrics{PerRule: f.Metrics.PerRule == nil || *f.Metrics.PerRule},
 		Log: Log{
 			Level:  r.level(f.Log.Level),
 			Format: oneOf(r, f.Log.Format, "log format", Text, JSON),
@@ -78,6 +79,22 @@ func (r *resolver) config(f *file) *Config {
 	}
 	r.etcd(&f.Etcd, &c.Etcd)
 	return c
+}
+
+func (r *resolver) deadLetters(f *file) DeadLetters {
+	d := DeadLetters{MaxNumber: defaultMaxLetters, MaxBytes: defaultMaxLetterBytes}
+	if age := f.DeadLetters.MaxAge; age != nil {
+		d.MaxAge = age.Std()
+	}
+	if n := f.DeadLetters.MaxNumber; n != nil && n.IsSet() {
+		if d.MaxNumber = n.Value; n.Value < 0 {
+			r.problem(n.Position, "0 means no bound", "max_number must not be negative")
+		}
+	}
+	if size := f.DeadLetters.MaxBytes; size != nil {
+		d.MaxBytes = size.Bytes()
+	}
+	return d
 }
 
 func (r *resolver) etcd(f *etcdFile, e *Etcd) {
