@@ -19,6 +19,8 @@ type sinkEntry struct {
 	Rate        *strictyaml.Rate      `yaml:"rate"`
 	Retry       *retryEntry           `yaml:"retry"`
 	DeadLetter  strictyaml.At[string] `yaml:"dead_letter"`
+	Breaker     *breakerEntry         `yaml:"breaker"`
+	MaxOwed     *strictyaml.At[int]   `yaml:"max_owed"`
 }
 
 type webhookEntry struct {
@@ -67,6 +69,31 @@ type retryEntry struct {
 	Jitter      *strictyaml.At[float64]             `yaml:"jitter"`
 	MaxAttempts *strictyaml.At[int]                 `yaml:"max_attempts"`
 	MaxAge      *strictyaml.Duration                `yaml:"max_age"`
+}
+
+// breakerEntry is a map, or "off".
+type breakerEntry struct {
+	off bool
+	breakerFields
+}
+
+type breakerFields struct {
+	Failures *strictyaml.At[int]                 `yaml:"failures"`
+	Open     *strictyaml.At[strictyaml.Duration] `yaml:"open"`
+	Probes   *strictyaml.At[int]                 `yaml:"probes"`
+}
+
+// DecodeYAML implements [strictyaml.Decoder]. Some programs that write YAML turn
+// off into false.
+func (e *breakerEntry) DecodeYAML(n *strictyaml.Node) {
+	switch k := n.Kind(); {
+	case k == strictyaml.String && n.Text() == "off", k == strictyaml.Bool && n.Text() == "false":
+		e.off = true
+	case k == strictyaml.Map:
+		n.Decode(&e.breakerFields)
+	default:
+		n.Problemf("write off, or {failures: 5, open: 10s, probes: 1}", "expected off or a map, found %q", n.Text())
+	}
 }
 
 type ruleEntry struct {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"keyhook/internal/strictyaml"
 )
@@ -39,6 +40,7 @@ func (l *sinkLoader) load(e *sinkEntry) SinkSpec {
 		Concurrency: DefaultConcurrency,
 		Retry:       l.retry(e.Retry),
 		DeadLetter:  e.DeadLetter.Value,
+		Breaker:     l.breaker(e.Breaker),
 	}
 	switch {
 	case e.Webhook != nil && e.NATS != nil:
@@ -56,6 +58,12 @@ func (l *sinkLoader) load(e *sinkEntry) SinkSpec {
 		}
 		spec.Concurrency = c.Value
 	}
+	if m := e.MaxOwed; m != nil && m.IsSet() {
+		if m.Value < 0 {
+			l.fail(m.Position, "0 means no limit", "max_owed must not be negative")
+		}
+		spec.MaxOwed = m.Value
+	}
 	if e.Rate != nil {
 		spec.Rate = e.Rate.PerSecond()
 	}
@@ -65,7 +73,37 @@ func (l *sinkLoader) load(e *sinkEntry) SinkSpec {
 const (
 	maxConcurrency = 10_000
 	maxMultiplier  = 100
+	maxFailures    = 10_000
+	maxProbes      = 100
+	maxOpen        = 24 * time.Hour
 )
+
+func (l *sinkLoader) breaker(e *breakerEntry) BreakerSpec {
+	var spec BreakerSpec
+	if e == nil {
+		return spec
+	}
+	spec.Off = e.off
+	if f := e.Failures; f != nil && f.IsSet() {
+		if f.Value < 1 || f.Value > maxFailures {
+			l.fail(f.Position, "breaker: off means that it never opens", "failures must be between 1 and %d", maxFailures)
+		}
+		spec.Failures = f.Value
+	}
+	if o := e.Open; o != nil && o.IsSet() {
+		spec.Open = o.Value.Std()
+		if spec.Open <= 0 || spec.Open > maxOpen {
+			l.fail(o.Position, "", "open must be above 0 and at most %s", strictyaml.Duration(maxOpen))
+		}
+	}
+	if p := e.Probes; p != nil && p.IsSet() {
+		if p.Value < 1 || p.Value > maxProbes {
+			l.fail(p.Position, "", "probes must be between 1 and %d", maxProbes)
+		}
+		spec.Probes = p.Value
+	}
+	return spec
+}
 
 func (l *sinkLoader) retry(e *retryEntry) RetrySpec {
 	spec := DefaultRetry()

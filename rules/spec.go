@@ -51,6 +51,17 @@ type SinkSpec struct {
 	// DeadLetter is the sink that is told the story of each dead letter of this
 	// one; "" means none.
 	DeadLetter string
+	Breaker    BreakerSpec
+	MaxOwed    int // deliveries that may be owed; 0 means no bound
+}
+
+// BreakerSpec says when a sink that is down is left alone. Zero fields mean the
+// dispatcher's defaults.
+type BreakerSpec struct {
+	Off      bool
+	Failures int           // in a row, which open it
+	Open     time.Duration // for how long at first
+	Probes   int           // at once afterwards
 }
 
 // WebhookSpec is an HTTP endpoint.

@@ -70,6 +70,11 @@ func dispatcherSinks(specs []rules.SinkSpec, version string, log *slog.Logger) (
 				MaxAge:      spec.Retry.MaxAge,
 			},
 			Fingerprint: fingerprint(spec),
+			Breaker: dispatcher.Breaker{
+				Off: spec.Breaker.Off, Failures: spec.Breaker.Failures, Open: spec.Breaker.Open, Probes: spec.Breaker.Probes,
+			},
+			MaxOwed:      spec.MaxOwed,
+			DeadLetterTo: spec.DeadLetter,
 		})
 	}
 	return all, nil
@@ -120,6 +125,7 @@ func closeSinks(all []dispatcher.Sink) error {
 func fingerprint(spec rules.SinkSpec) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%q %d %g %+v\n", spec.Name, spec.Concurrency, spec.Rate, spec.Retry)
+	fmt.Fprintf(&b, "%+v %d %q\n", spec.Breaker, spec.MaxOwed, spec.DeadLetter)
 	if w := spec.Webhook; w != nil {
 		fmt.Fprintf(&b, "webhook %q %s %v %v\n", w.URL.Reveal(), w.Timeout, w.RetryOn, w.DeadOn)
 		for _, h := range w.Headers {
