@@ -33,19 +33,20 @@ func (k kind) mayUseTime() bool { return k == kindBody || k == kindHeader || k =
 
 // compiler compiles the expressions of one rule after the other.
 type compiler struct {
-	env   *environment
-	known []string // names that an expression can begin with
-	cache map[string]compiled
+	env     *environment
+	planner *planner
+	known   []string // names that an expression can begin with
+	cache   map[string]compiled
 	// previous are the expressions of an earlier set; it is only read.
 	previous map[string]compiled
 }
 
-func newCompiler(extra ...cel.EnvOption) (*compiler, error) {
+func newCompiler(planner *planner, extra ...cel.EnvOption) (*compiler, error) {
 	env, err := newEnvironment(extra...)
 	if err != nil {
 		return nil, err
 	}
-	return &compiler{env: env, known: env.names(), cache: map[string]compiled{}}, nil
+	return &compiler{env: env, planner: planner, known: env.names(), cache: map[string]compiled{}}, nil
 }
 
 // compile checks and plans one expression of the rule whose scope is set.
@@ -72,29 +73,45 @@ func (c *compiler) compile(what string, k kind, source strictyaml.Text, scopeKey
 	if len(p.problems) > 0 {
 		return nil, p.problems
 	}
-	x.typ, x.timed, x.info = checked.OutputType(), p.timed, checked.NativeRep().SourceInfo()
+	x.typ, x.timed = checked.OutputType(), p.timed
 	if problem, ok := x.checkType(k); !ok {
 		return nil, strictyaml.Problems{problem}
 	}
-	opts := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
-	if x.tier = c.tierOf(k, checked, p); x.tier != nil {
-		opts = x.tier.programOptions(p.instructions)
-	}
-	program, err := c.env.Program(checked, opts...)
-	if err != nil {
+	x.tier = c.tierOf(k, checked, p)
+	var err error
+	if x.plan, err = c.planner.plan(c.env, checked, source.Value, x.tier, p.instructions); err != nil {
 		return nil, strictyaml.Problems{source.Position.Problemf("%s: %s", what, err)}
 	}
-	x.program = program
+	if k == kindCondition {
+		x.only = predicateOf(checked.NativeRep(), x.tier != nil || p.variables)
+	}
 	c.cache[key] = x.compiled
 	return x, nil
 }
 
+// attribute compiles a part of a condition of a rule; nil if it is not plain.
+func (c *compiler) attribute(text string, of *rule) *expression {
+	c.env.scope = &scope{captures: of.captures}
+	x, problems := c.compile("index", kindVariable, strictyaml.NewText(text), scopeKey(c.env.scope))
+	if len(problems) > 0 || x.tier != nil {
+		return nil
+	}
+	return x
+}
+
 // tierOf decides how an expression is bounded.
 func (c *compiler) tierOf(k kind, checked *cel.Ast, p *inspector) *tier {
+	measured := &conditionTier
 	switch k {
 	case kindBody, kindHeader, kindSubject:
-		return &messageTier
+		measured = &messageTier
 	default:
+	}
+	if plain(checked.NativeRep(), int(measured.memory)) {
+		return nil
+	}
+	if measured == &messageTier {
+		return measured
 	}
 	if p.unbounded {
 		return &conditionTier
@@ -157,6 +174,7 @@ type inspector struct {
 	ast       *ast.AST
 	problems  strictyaml.Problems
 	timed     bool
+	variables bool // whether it reads vars
 	unbounded bool // its cost cannot be estimated from the sizes of the inputs
 	// instructions are those of its largest regular expression.
 	instructions uint64
@@ -172,6 +190,8 @@ func (p *inspector) visit(e ast.Expr) {
 		p.problem(e.ID(), "", "objects such as %s{} cannot be made here", e.AsStruct().TypeName())
 	case ast.ComprehensionKind:
 		p.unbounded = true
+	case ast.IdentKind:
+		p.variables = p.variables || e.AsIdent() == nameVars
 	case ast.SelectKind:
 		p.selected(e.ID(), e.AsSelect().Operand(), e.AsSelect().FieldName())
 	case ast.CallKind:
@@ -194,6 +214,11 @@ func (p *inspector) called(e ast.Expr) {
 		if len(p.ast.GetOverloadIDs(e.ID())) != 1 { // which is not known before it runs
 			p.unbounded = true
 		}
+	case operators.In:
+		// The library looks such a value up in a hash table, where it has no place.
+		if p.isBytes(args[0]) && args[1].Kind() == ast.ListKind && !p.isBytes(args[1].AsList().Elements()...) {
+			p.problem(e.ID(), `write b"..." for the elements`, "bytes are equal to bytes only")
+		}
 	case overloads.Matches:
 		if len(args) > 0 {
 			p.pattern(args[len(args)-1])
@@ -203,6 +228,16 @@ func (p *inspector) called(e ast.Expr) {
 			p.pattern(args[1])
 		}
 	}
+}
+
+// isBytes reports whether all expressions are known to be bytes.
+func (p *inspector) isBytes(all ...ast.Expr) bool {
+	for _, e := range all {
+		if t := p.ast.GetType(e.ID()); t == nil || t.Kind() != types.BytesKind {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *inspector) pattern(arg ast.Expr) {

@@ -122,7 +122,7 @@ func TestReloadReusesExpressions(t *testing.T) {
 	const body = "name: r\nkeys: '/{id}'\nwhen: event.json.n > 0 && vars.v != ''\nvars: {v: params.id}\nsend: {sink: hook}"
 	first := oneRule(t, body, Options{})
 	same := oneRule(t, "description: moved by a line\n"+body, Options{Previous: first})
-	if first.rules[0].when.program != same.rules[0].when.program {
+	if first.rules[0].when.plan != same.rules[0].when.plan {
 		t.Error("the condition was compiled again")
 	}
 	if was, is := first.rules[0].when.source.Position.Line, same.rules[0].when.source.Position.Line; is != was+1 {

@@ -14,7 +14,11 @@ import (
 // several goroutines at once, each with a res of its own.
 func (s *Set) Evaluate(source Source, ev *keyhook.Event, res *Result) {
 	st := s.states.get(source, ev, s.budget)
-	st.candidates = s.index.find(ev.Key, st.candidates)
+	st.groups = s.index.find(ev.Key, st.groups)
+	for _, g := range st.groups {
+		st.candidates = g.find(st, st.candidates)
+	}
+	order(st.candidates)
 	last := -1
 	for _, c := range st.candidates {
 		if c.rule == last {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
@@ -25,11 +23,13 @@ type expression struct {
 
 // compiled is what expressions of the same text and scope share.
 type compiled struct {
-	typ     *types.Type
-	program cel.Program
-	tier    *tier // nil: the program is cheap whatever the event, and not measured
-	timed   bool  // it needs event.time, itself or through a variable
-	info    *ast.SourceInfo
+	typ   *types.Type
+	tier  *tier // nil: the program is cheap whatever the event, and not measured
+	timed bool  // it needs event.time, itself or through a variable
+	// only is what an event must have for a condition to be true, or to fail;
+	// nil if nothing is known.
+	only *predicate
+	*plan
 }
 
 // variable is a named expression, evaluated when it is first used.
@@ -49,9 +49,9 @@ type failure struct {
 // Error returns the text with the place of what failed before it.
 func (f *failure) Error() string {
 	p := f.expr.source.Position
-	if f.node != 0 && f.expr.info != nil {
-		if at := f.expr.info.GetStartLocation(f.node); at.Line() > 0 {
-			p, _ = f.expr.source.Locate(at.Line(), at.Column())
+	if f.node != 0 && f.expr.plan != nil {
+		if line, column := f.expr.locate(f.node); line > 0 {
+			p, _ = f.expr.source.Locate(line, column)
 		}
 	}
 	return fmt.Sprintf("%s: %s: %s", p, f.expr.what, f.text)
@@ -63,8 +63,12 @@ func (x *expression) eval(st *state, timed bool) (ref.Val, *failure) {
 	if timed {
 		vars = &st.timed
 	}
+	program, err := x.program()
+	if err != nil {
+		return nil, &failure{reason: keyhook.ReasonPanic, expr: x, text: err.Error()}
+	}
 	if x.tier == nil {
-		v, _, err := x.program.Eval(vars)
+		v, _, err := program.Eval(vars)
 		if err != nil {
 			return nil, x.failed(v, err)
 		}
@@ -76,7 +80,7 @@ func (x *expression) eval(st *state, timed bool) (ref.Val, *failure) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), x.tier.deadline)
 	defer cancel()
-	v, details, err := x.program.ContextEval(ctx, vars)
+	v, details, err := program.ContextEval(ctx, vars)
 	if c := details.ActualCost(); c != nil {
 		st.budget -= min(*c, st.budget)
 	}

@@ -11,9 +11,11 @@ import (
 // not: it is a tree of segments, and a segment is looked up by hash, whether as
 // a whole or by the text around its capture. What a lookup costs depends on the
 // length of the key and on how many different lengths those texts have, not on
-// the number of rules.
+// the number of rules. Patterns that match the same keys are a group, of which
+// the conditions choose.
 type index struct {
-	root node
+	root   node
+	groups []*group
 }
 
 // node is a place between two segments.
@@ -26,7 +28,7 @@ type node struct {
 // branch is what follows a segment: further ones, or the end of the key.
 type branch struct {
 	next *node
-	ends []candidate
+	ends *group
 }
 
 type partsOf struct {
@@ -41,7 +43,7 @@ type suffixes struct {
 
 type restsOf struct {
 	length   int
-	byPrefix map[string][]candidate
+	byPrefix map[string]*group
 }
 
 // candidate is a pattern of a rule.
@@ -99,12 +101,13 @@ func (x *index) add(p *pattern, c candidate) {
 	segments := p.segments()
 	for i, s := range segments {
 		if s.rest {
-			n.addRest(s.prefix, c)
+			at := n.rest(s.prefix)
+			at[s.prefix] = x.join(at[s.prefix], c)
 			return
 		}
 		b := n.branch(s)
 		if i == len(segments)-1 {
-			b.ends = append(b.ends, c)
+			b.ends = x.join(b.ends, c)
 			return
 		}
 		if b.next == nil {
@@ -114,12 +117,24 @@ func (x *index) add(p *pattern, c candidate) {
 	}
 }
 
-func (n *node) addRest(prefix string, c candidate) {
+// join puts c into a group, a new one if g is nil.
+func (x *index) join(g *group, c candidate) *group {
+	if g == nil {
+		g = &group{}
+		x.groups = append(x.groups, g)
+	}
+	g.all = append(g.all, c)
+	return g
+}
+
+// rest returns where the patterns are that end with {x...} behind a text of the
+// length of prefix.
+func (n *node) rest(prefix string) map[string]*group {
 	i, found := slices.BinarySearchFunc(n.rests, len(prefix), func(r restsOf, l int) int { return cmp.Compare(r.length, l) })
 	if !found {
-		n.rests = slices.Insert(n.rests, i, restsOf{length: len(prefix), byPrefix: map[string][]candidate{}})
+		n.rests = slices.Insert(n.rests, i, restsOf{length: len(prefix), byPrefix: map[string]*group{}})
 	}
-	n.rests[i].byPrefix[prefix] = append(n.rests[i].byPrefix[prefix], c)
+	return n.rests[i].byPrefix
 }
 
 // branch returns what follows the segment s, which it adds if it is new.
@@ -151,27 +166,21 @@ func (n *node) branch(s segment) *branch {
 	return group.bySuffix[s.suffix]
 }
 
-// find appends the patterns that match key to found, ordered by rule and then
-// by pattern.
-func (x *index) find(key []byte, found []candidate) []candidate {
-	found = x.root.find(key, found)
-	ordered := func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.rule, b.rule), cmp.Compare(a.pattern, b.pattern))
-	}
-	if len(found) > 1 && !slices.IsSortedFunc(found, ordered) {
-		slices.SortFunc(found, ordered)
-	}
-	return found
+// find appends the groups that match key to found.
+func (x *index) find(key []byte, found []*group) []*group {
+	return x.root.find(key, found)
 }
 
 // find looks at what is left of the key, which begins with a segment.
-func (n *node) find(key []byte, found []candidate) []candidate {
+func (n *node) find(key []byte, found []*group) []*group {
 	for i := range n.rests {
 		r := &n.rests[i]
 		if r.length > len(key) {
 			break
 		}
-		found = append(found, r.byPrefix[string(key[:r.length])]...)
+		if g := r.byPrefix[string(key[:r.length])]; g != nil {
+			found = append(found, g)
+		}
 	}
 	if n.whole == nil && n.parts == nil {
 		return found
@@ -204,12 +213,13 @@ func (n *node) find(key []byte, found []candidate) []candidate {
 	return found
 }
 
-func (b *branch) follow(tail []byte, more bool, found []candidate) []candidate {
-	if !more {
-		return append(found, b.ends...)
-	}
-	if b.next == nil {
+func (b *branch) follow(tail []byte, more bool, found []*group) []*group {
+	switch {
+	case more && b.next != nil:
+		return b.next.find(tail, found)
+	case !more && b.ends != nil:
+		return append(found, b.ends)
+	default:
 		return found
 	}
-	return b.next.find(tail, found)
 }

@@ -58,7 +58,7 @@ func TestTiers(t *testing.T) {
 		`"x" in event.json.tags`:                                               true, // the whole list is compared
 		`size(event.json.tags) > 3`:                                            false,
 		`event.json.tags.exists(t, t == "x")`:                                  true,
-		`event.json.a + event.json.b == "xy"`:                                  true,
+		`event.json.a + event.json.b == "xy"`:                                  false, // both are of one input
 		`cel.bind(v, event.value, v == "x")`:                                   true,
 		`lists.range(1000000).size() > 3`:                                      true,
 		`event.value.replace("a", event.value).size() > 3`:                     true,

@@ -141,10 +141,14 @@ func (l *loader) compile(entries []*ruleEntry) *Set {
 	built := make([]*builder, len(entries))
 	errs := make([]error, min(runtime.GOMAXPROCS(0), len(entries)))
 	compilers := make([]*compiler, len(errs))
+	plans := &planner{options: l.opts.language}
+	if p := l.opts.Previous; p != nil {
+		plans = p.planner
+	}
 	var wg sync.WaitGroup
 	for w := range errs {
 		wg.Go(func() {
-			c, err := newCompiler(l.opts.language...)
+			c, err := newCompiler(plans, l.opts.language...)
 			if err != nil {
 				errs[w] = err
 				return
@@ -161,7 +165,7 @@ func (l *loader) compile(entries []*ruleEntry) *Set {
 	}
 	wg.Wait()
 
-	set := &Set{states: newStatePool(), budget: eventBudget, compiled: map[string]compiled{}}
+	set := &Set{states: newStatePool(), budget: eventBudget, compiled: map[string]compiled{}, planner: plans}
 	for _, err := range errs {
 		if err != nil {
 			l.problems = append(l.problems, strictyaml.Problem{Path: "rules", Message: err.Error()})
@@ -183,6 +187,11 @@ func (l *loader) compile(entries []*ruleEntry) *Set {
 		set.sinks = append(set.sinks, l.sinks[name])
 	}
 	set.index = newIndex(set.rules)
+	if len(l.problems) == 0 && len(compilers) > 0 {
+		for _, g := range set.index.groups {
+			g.divide(set.rules, compilers[0].attribute)
+		}
+	}
 	return set
 }
 

@@ -19,6 +19,7 @@ type rule struct {
 	sends       []*send
 	order       keyhook.Order
 	onFailure   keyhook.OnFailure
+	timing      keyhook.Timing
 }
 
 // send is one message that a rule sends.

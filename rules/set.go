@@ -18,6 +18,7 @@ type Set struct {
 	budget   uint64 // of the measured expressions of a rule on one event
 	// compiled are its expressions, for the set that will replace it.
 	compiled map[string]compiled
+	planner  *planner
 }
 
 // Ranges returns the ranges of keys that the rules ask for, as their patterns

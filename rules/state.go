@@ -39,6 +39,7 @@ type state struct {
 	paramsVal paramsVal
 	varsVal   varsVal
 
+	groups     []*group
 	candidates []candidate
 }
 
@@ -116,7 +117,7 @@ func (p *statePool) put(st *state) {
 	st.values = [2]valueVal{}
 	clear(st.params)
 	clear(st.variables)
-	st.candidates = st.candidates[:0]
+	st.groups, st.candidates = st.groups[:0], st.candidates[:0]
 	p.pool.Put(st)
 }
 

@@ -60,18 +60,20 @@ func (c *content) binary() ref.Val {
 
 // document reads the value as JSON, once.
 func (c *content) document(of string) (ref.Val, error) {
+	if c.absent {
+		return nil, fmt.Errorf("%s is absent: the key was deleted", of)
+	}
 	if !c.parsed {
 		c.parsed = true
-		if c.absent {
-			c.jsonErr = fmt.Errorf("%s is absent: the key was deleted", of)
-		} else {
-			c.json, c.jsonErr = parseJSON(c.raw)
-		}
+		c.json, c.jsonErr = parseJSON(c.raw)
 	}
 	return c.json, c.jsonErr
 }
 
 func (c *content) hasDocument() bool {
+	if c.absent {
+		return false
+	}
 	_, err := c.document("")
 	return err == nil
 }
