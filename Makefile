@@ -38,7 +38,7 @@ bin/golangci-lint: tools/go.mod tools/go.sum
 # into: there the binary under test is built with it.
 .PHONY: race
 race: ## every test in its process, and the crash test's binary, with the race detector
-	go test -race $$(go list ./... | grep -vE '^keyhook/test$$')
+	go test -race $$(go list ./... | grep -vE '^keyhook/(deploy|test)$$')
 	KEYHOOK_TEST_RACE=1 go test -run '^TestCrash$$|^TestCleanStops$$' ./test
 
 .PHONY: crash
