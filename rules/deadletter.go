@@ -18,12 +18,12 @@ const DeadLetterSubject = "keyhook.dead_letter"
 const storySend = "dead_letter:"
 
 // DeadLetterEvent returns what tells sink of a dead letter, which has a number:
-// a CloudEvent of type "keyhook.dead_letter" whose data is the JSON that data
-// returns. Its id follows from the delivery and the number, so that it is the
-// same when it is made again after a crash, and another one if the same delivery
-// is given up a second time. It returns nil for the dead letter of a story:
-// stories about stories would never end.
-func DeadLetterEvent(source string, l *keyhook.DeadLetter, number uint64, sink string, data func() []byte) *keyhook.Delivery {
+// a CloudEvent of type "keyhook.dead_letter" with data, a JSON value. Its id
+// follows from the delivery and the number: it is the same when it is made again
+// after a crash, and another one when the same delivery is given up once more.
+// It returns nil for the dead letter of a story: stories about stories would
+// never end.
+func DeadLetterEvent(source string, l *keyhook.DeadLetter, number uint64, sink string, data []byte) *keyhook.Delivery {
 	of := l.Delivery
 	if strings.HasPrefix(of.Send, storySend) {
 		return nil
@@ -42,7 +42,7 @@ func DeadLetterEvent(source string, l *keyhook.DeadLetter, number uint64, sink s
 	body = append(body, `,"time":"`...)
 	body = l.FailedAt.UTC().AppendFormat(body, time.RFC3339Nano)
 	body = append(body, `","datacontenttype":"application/json","data":`...)
-	body = append(body, data()...)
+	body = append(body, data...)
 	d.Message = keyhook.Message{ContentType: contentCloudEvent, Subject: DeadLetterSubject, Body: append(body, '}')}
 	return d
 }

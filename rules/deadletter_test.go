@@ -18,7 +18,7 @@ func TestDeadLetterEvent(t *testing.T) {
 		Reason:   keyhook.ReasonRejected, Error: "HTTP 400", FailedAt: testTime,
 	}
 	tell := func(number uint64) *keyhook.Delivery {
-		return DeadLetterEvent("/etcd/prod", letter, number, "ops", func() []byte { return []byte(`{"id":"7-abc"}`) })
+		return DeadLetterEvent("/etcd/prod", letter, number, "ops", []byte(`{"id":"7-abc"}`))
 	}
 	d := tell(3)
 	var got cloudevents.Event

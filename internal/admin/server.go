@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"keyhook/internal/backlog"
 )
 
 // DefaultListen is where the server listens unless it is told otherwise.
@@ -32,6 +34,9 @@ type Config struct {
 	// Alive returns nil while the main loop moves; nil: it always does. It must
 	// not block.
 	Alive func() error
+	// Backlog answers what is asked about dead letters, owed deliveries and sinks;
+	// nil: there are no such pages.
+	Backlog backlog.Desk
 	// Metrics serves /metrics; nil: there is no such page.
 	Metrics http.Handler
 	// Logger is told of requests that fail on this side; default: none is.
@@ -123,6 +128,9 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET /api/v1/status", s.authorized(http.HandlerFunc(s.status)))
 	if s.cfg.Metrics != nil {
 		mux.Handle("GET /metrics", s.authorized(s.cfg.Metrics))
+	}
+	if s.cfg.Backlog != nil {
+		s.backlogRoutes(mux)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")

@@ -26,7 +26,7 @@ func (r *run) openStore(ctx context.Context) (*disk.Store, error) {
 			Version: r.opts.Version, Instance: r.instance, StartedAt: r.started,
 			Reasons: []string{"waiting for room to start: " + explain(err.Error(), hintOf(err))},
 		}
-	}, nil)
+	}, nil, nil)
 	if listening != nil {
 		return nil, errors.Join(err, listening)
 	}

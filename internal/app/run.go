@@ -16,6 +16,7 @@ import (
 	"keyhook/checkpoint/disk"
 	"keyhook/dispatcher"
 	"keyhook/internal/admin"
+	"keyhook/internal/backlog"
 	"keyhook/internal/telemetry"
 	"keyhook/rules"
 	"keyhook/watch"
@@ -66,6 +67,7 @@ type run struct {
 	made       chan []dispatcher.Sink // the latest, to be tried out
 	cleanups   cleanups
 	openDisk   func(disk.Config) (*disk.Store, error)
+	sourceName atomic.Pointer[string] // nil until etcd has been identified
 	stopping   atomic.Bool
 	beat       atomic.Int64 // when the monitor last looked, in nanoseconds since started
 
@@ -141,6 +143,8 @@ func (r *run) open(ctx context.Context) (err error) {
 		Sinks:          all,
 		MemoryBudget:   memoryBudget,
 		CommitInterval: plan.Config.Checkpoint.Interval,
+		Retention:      retention(plan.Config.DeadLetters),
+		Story:          r.story,
 		Logger:         r.log,
 		Observer:       r.metrics,
 	})
@@ -153,7 +157,11 @@ func (r *run) open(ctx context.Context) (err error) {
 	}
 
 	r.beat.Store(int64(time.Since(r.started)))
-	if r.admin, err = r.listen(ctx, r.status, r.alive); err != nil {
+	desk, err := r.openBacklog()
+	if err != nil {
+		return errors.Join(err, closeSinks(all))
+	}
+	if r.admin, err = r.listen(ctx, r.status, r.alive, desk); err != nil {
 		return errors.Join(err, closeSinks(all))
 	}
 	r.metrics.Follow(r.snapshot)
@@ -169,14 +177,15 @@ func (r *run) open(ctx context.Context) (err error) {
 }
 
 // listen takes the admin address. It holds it until the server has run or is
-// closed.
-func (r *run) listen(ctx context.Context, status func() admin.Status, alive func() error) (*admin.Server, error) {
+// closed. There is no desk before there is a store.
+func (r *run) listen(ctx context.Context, status func() admin.Status, alive func() error, desk backlog.Desk) (*admin.Server, error) {
 	cfg := r.opts.Plan.Config.Admin
 	return admin.Listen(ctx, admin.Config{
 		Listen:  cfg.Listen,
 		Token:   cfg.Token.Reveal(),
 		Status:  status,
 		Alive:   alive,
+		Backlog: desk,
 		Metrics: r.metrics.Handler(),
 		Logger:  r.log,
 	})

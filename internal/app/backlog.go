@@ -1,0 +1,58 @@
+package app
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"keyhook"
+	"keyhook/dispatcher"
+	"keyhook/internal/backlog"
+	"keyhook/internal/config"
+	"keyhook/rules"
+)
+
+// openBacklog makes what the admin server asks.
+func (r *run) openBacklog() (*backlog.Backlog, error) {
+	return backlog.New(backlog.Config{
+		Store:      r.store,
+		Dispatcher: r.dispatcher,
+		Live:       true,
+		Renderer: func() (backlog.Renderer, error) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return renderer(r.rules.set, r.source()), nil
+		},
+	})
+}
+
+// renderer makes messages with the rules of set.
+func renderer(set *rules.Set, source string) backlog.Renderer {
+	return func(d *keyhook.Delivery) (*keyhook.Delivery, error) {
+		return set.Again(rules.Source{Name: source}, d) // the id stays, and so the epoch is of no use
+	}
+}
+
+// source returns what names the etcd; empty before the first start has found
+// out. It may be called while the dispatcher decides.
+func (r *run) source() string {
+	if name := r.sourceName.Load(); name != nil {
+		return *name
+	}
+	return r.dispatcher.Checkpoint().Source
+}
+
+// story tells sink of a dead letter; it implements [dispatcher.Config.Story].
+func (r *run) story(l *keyhook.DeadLetter, number uint64, sink string) *keyhook.Delivery {
+	var data bytes.Buffer
+	enc := json.NewEncoder(&data)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(backlog.StoryOf(l)); err != nil {
+		r.log.Error("a dead letter cannot be told of", "id", l.Delivery.ID, "sink", sink, "error", err)
+		return nil
+	}
+	return rules.DeadLetterEvent(r.source(), l, number, sink, bytes.TrimSpace(data.Bytes()))
+}
+
+func retention(d config.DeadLetters) dispatcher.Retention {
+	return dispatcher.Retention{MaxAge: d.MaxAge, MaxNumber: d.MaxNumber, MaxBytes: d.MaxBytes}
+}
