@@ -52,6 +52,10 @@ var layers = []layer{
 	{path: "keyhook/rules", may: []string{"keyhook", "keyhook/internal/strictyaml"}, knows: []string{modules, cel}},
 	{path: "keyhook/dispatcher", may: []string{"keyhook", "keyhook/checkpoint", "keyhook/sinks"}, knows: []string{modules}},
 
+	{path: "keyhook/rules/ruletest", may: []string{
+		"keyhook", "keyhook/rules", "keyhook/dispatcher", "keyhook/sinks", "keyhook/sinks/webhook", "keyhook/internal/strictyaml",
+	}, knows: []string{modules, http, cel}},
+
 	{path: "keyhook/internal/config", may: []string{"keyhook", "keyhook/watch", "keyhook/rules", "keyhook/internal/strictyaml"}, knows: []string{modules, http, etcdClient, cel}},
 	{path: "keyhook/internal/telemetry", may: []string{"keyhook"}, knows: []string{modules, http}},
 	{path: "keyhook/internal/backlog", may: []string{"keyhook", "keyhook/checkpoint", "keyhook/dispatcher"}, knows: []string{modules}},
