@@ -2,6 +2,8 @@ package rules
 
 import (
 	"fmt"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -45,51 +47,81 @@ func BenchmarkEvaluate(b *testing.B) {
 	}
 }
 
-// BenchmarkRules is the cost of one event among many rules with patterns of
-// their own.
+// layouts are rule sets of which one rule in n matches an event.
+var layouts = []struct{ name, keys, when, key, value string }{
+	{"prefixes", "/tenant-%d/{x...}", `event.type == "PUT"`, "/tenant-%d/a/b", "x"},
+	{"suffixes", "/service/{x}/member-%d", `event.type == "PUT"`, "/service/pg1/member-%d", "x"},
+	{"parts", "/node/Query%d-{x}", `event.type == "PUT"`, "/node/Query%d-1", "x"},
+	{"json field", "/service/{x}", `event.type == "PUT" && event.json.tenant == "t%d"`, "/service/pg1", `{"tenant": "t%d", "state": "running", "role": "replica"}`},
+	{"capture", "/service/{x}/leader", `params.x == "s%d"`, "/service/s%d/leader", "x"},
+}
+
+// manyRules is a file with n rules of a layout.
+func manyRules(keys, when string, n int) []File {
+	numbered := func(format string, i int) string { return strings.ReplaceAll(format, "%d", strconv.Itoa(i)) }
+	var file strings.Builder
+	file.WriteString("sinks: [{name: hook, webhook: {url: 'http://127.0.0.1/'}}]\nrules:\n")
+	for i := range n {
+		fmt.Fprintf(&file, "- {name: r%d, keys: '%s', when: '%s', send: {sink: hook}}\n", i, numbered(keys, i), numbered(when, i))
+	}
+	return []File{{Path: "a.yaml", Data: []byte(file.String())}}
+}
+
+// BenchmarkRules is the cost of one event among many rules, one of which matches
+// it and renders a CloudEvent.
 func BenchmarkRules(b *testing.B) {
-	for _, n := range []int{10, 10_000} {
-		for name, pattern := range map[string]string{
-			"prefixes": "/tenant-%d/{x...}",
-			"suffixes": "/service/{x}/member-%d",
-			"parts":    "/node/Query%d-{x}",
-		} {
-			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
-				var file strings.Builder
-				file.WriteString("sinks: [{name: hook, webhook: {url: 'http://127.0.0.1/'}}]\nrules:\n")
-				for i := range n {
-					fmt.Fprintf(&file, "- {name: r%d, keys: '"+pattern+"', when: event.type == 'DELETE', send: {sink: hook}}\n", i, i)
-				}
-				set, err := Load([]File{{Path: "a.yaml", Data: []byte(file.String())}}, Options{})
+	for _, l := range layouts {
+		for _, n := range []int{10, 1000, 10_000} {
+			b.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(l.name, " ", "_"), n), func(b *testing.B) {
+				set, err := Load(manyRules(l.keys, l.when, n), Options{})
 				if err != nil {
 					b.Fatal(err)
 				}
 				events := make([]*keyhook.Event, 10)
 				for i := range events {
-					key := strings.NewReplacer("{x...}", "a/b", "{x}", "pg1").Replace(fmt.Sprintf(pattern, i*n/10))
-					events[i] = put(key, "x")
+					number := strconv.Itoa(i * n / 10)
+					events[i] = put(strings.ReplaceAll(l.key, "%d", number), strings.ReplaceAll(l.value, "%d", number))
 				}
 				var res Result
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
 					res.Reset()
 					set.Evaluate(Source{Name: "/etcd/prod", Epoch: 1}, events[i%len(events)], &res)
+					if len(res.Deliveries) != 1 {
+						b.Fatalf("%d deliveries, %v", len(res.Deliveries), res.Errors)
+					}
 				}
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 			})
 		}
 	}
 }
 
-// BenchmarkLoad is the time of a reload.
+// BenchmarkLoad is the time and the memory of ten thousand rules.
 func BenchmarkLoad(b *testing.B) {
-	var file strings.Builder
-	file.WriteString("sinks: [{name: hook, webhook: {url: 'http://127.0.0.1/'}}]\nrules:\n")
-	for i := range 1000 {
-		fmt.Fprintf(&file, "- {name: r%d, keys: '/t%d/{x...}', when: 'event.type == \"DELETE\" && event.version > %d', send: {sink: hook}}\n", i, i, i)
-	}
-	for b.Loop() {
-		if _, err := Load([]File{{Path: "a.yaml", Data: []byte(file.String())}}, Options{}); err != nil {
-			b.Fatal(err)
-		}
+	for name, when := range map[string]string{
+		"conditions":     `event.type == "DELETE" && event.version > %d`,
+		"comprehensions": `event.json.tags.exists(t, t == "t%d")`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			files := manyRules("/t%d/{x...}", when, 10_000)
+			var before, after runtime.MemStats
+			for b.Loop() {
+				b.StopTimer()
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				b.StartTimer()
+				set, err := Load(files, Options{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				runtime.KeepAlive(set)
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/(1<<20), "MiB")
+		})
 	}
 }

@@ -219,6 +219,10 @@ func (p *inspector) called(e ast.Expr) {
 		if p.isBytes(args[0]) && args[1].Kind() == ast.ListKind && !p.isBytes(args[1].AsList().Elements()...) {
 			p.problem(e.ID(), `write b"..." for the elements`, "bytes are equal to bytes only")
 		}
+	case functionChanged, functionChangedExcept:
+		if t := p.ast.GetType(args[0].ID()); t == nil || t.TypeName() != eventType.TypeName() {
+			p.problem(args[0].ID(), `name the way there: event.changed("spec.nodes")`, "only an event can be asked for what has changed")
+		}
 	case overloads.Matches:
 		if len(args) > 0 {
 			p.pattern(args[len(args)-1])

@@ -84,7 +84,7 @@ func newEnvironment(extra ...cel.EnvOption) (*environment, error) {
 		),
 		cel.CostSizingStrategy(sizing),
 	}
-	env, err := cel.NewEnv(slices.Concat(opts, functions(), costModels(), extra)...)
+	env, err := cel.NewEnv(slices.Concat(opts, functions(), changedFunctions(), costModels(), extra)...)
 	if err != nil {
 		return nil, fmt.Errorf("building the CEL environment: %w", err)
 	}

@@ -148,7 +148,7 @@ func (p *plainness) call(e ast.Expr) (int, bool) {
 		return 8, p.scan(2)
 	case "nats.token":
 		return 1024, p.scan(1)
-	case "@changed":
+	case functionChanged, functionChangedExcept:
 		return 8, p.scan(2)
 	default:
 		return 0, false
