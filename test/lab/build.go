@@ -9,8 +9,12 @@ import (
 )
 
 // BuildKeyhook builds keyhook as it is released into dir and returns its path.
-// KEYHOOK_TEST_RACE builds it with the race detector.
+// KEYHOOK_TEST_RACE builds it with the race detector, KEYHOOK_TEST_KEYHOOK names
+// one to use instead.
 func BuildKeyhook(ctx context.Context, dir string) (path string, err error) {
+	if path := os.Getenv("KEYHOOK_TEST_KEYHOOK"); path != "" {
+		return path, nil
+	}
 	args := []string{"build", "-tags", "nodev"}
 	if os.Getenv("KEYHOOK_TEST_RACE") != "" {
 		args = append(args, "-race")

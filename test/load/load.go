@@ -62,7 +62,7 @@ func (m *Mix) Run(ctx context.Context, n int) error {
 		rng := rand.New(rand.NewPCG(m.Seed, uint64(w)))
 		group.Go(func() error {
 			for made := 0; made < n/share+1; {
-				changes, err := m.step(ctx, rng, lease.ID)
+				changes, err := m.Step(ctx, rng, lease.ID)
 				if err != nil {
 					return err
 				}
@@ -81,8 +81,9 @@ func (m *Mix) key(i int) string { return fmt.Sprintf("%s%03d", m.Prefix, i) }
 
 func (m *Mix) value(rng *rand.Rand) string { return fmt.Sprintf("%016x", rng.Uint64()) }
 
-// step makes one transaction and returns how many changes etcd made of it.
-func (m *Mix) step(ctx context.Context, rng *rand.Rand, lease clientv3.LeaseID) (int, error) {
+// Step makes one transaction, which may put something under a lease, and returns
+// how many changes etcd made of it.
+func (m *Mix) Step(ctx context.Context, rng *rand.Rand, lease clientv3.LeaseID) (int, error) {
 	key := m.key(rng.IntN(m.Keys))
 	var op clientv3.Op
 	switch p := rng.IntN(100); {

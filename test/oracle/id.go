@@ -27,10 +27,15 @@ const (
 	occurrencesAtMost = 4
 )
 
-// explain finds what the id of an attempt was made of.
+// explain finds what the id of an attempt was made of. A synthetic DELETE has
+// the occurrence -1, because it bears the revision of the last PUT.
 func (i *Identifier) explain(a *Attempt) (made, bool) {
+	first, last := 0, occurrencesAtMost
+	if a.Synthetic && a.Type == Delete {
+		first, last = -1, 0
+	}
 	for epoch := range uint64(epochsAtMost) {
-		for occurrence := range occurrencesAtMost {
+		for occurrence := first; occurrence < last; occurrence++ {
 			m := made{i.FirstEpoch + epoch, occurrence}
 			if i.id(a.Key, a.Revision, m) == a.ID {
 				return m, true

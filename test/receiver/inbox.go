@@ -102,6 +102,10 @@ func (b *Inbox) await(ctx context.Context, count func() (int, int), what string)
 	}
 }
 
+// SyntheticHeader is where a rule may say whether a change is synthetic: what a
+// message says by default does not.
+const SyntheticHeader = "Test-Synthetic"
+
 func (b *Inbox) serve(w http.ResponseWriter, r *http.Request) {
 	conn, ok := r.Context().Value(connKey{}).(*connection)
 	if !ok {
@@ -121,6 +125,7 @@ func (b *Inbox) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
+	attempt.Synthetic = r.Header.Get(SyntheticHeader) == "true"
 	switch reply, place := b.record(attempt); reply {
 	case Accept, Late:
 		if reply == Late {
