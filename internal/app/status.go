@@ -10,6 +10,7 @@ import (
 
 	"keyhook"
 	"keyhook/checkpoint"
+	"keyhook/checkpoint/disk"
 	"keyhook/dispatcher"
 	"keyhook/internal/admin"
 	"keyhook/internal/telemetry"
@@ -92,6 +93,8 @@ func rangeState(r watch.RangeStatus) string {
 		return "retrying"
 	case r.Seeding:
 		return "seeding"
+	case r.Repairing:
+		return "repairing"
 	default:
 		return "starting"
 	}
@@ -149,6 +152,11 @@ func (r *run) status() admin.Status {
 		if rng.Err != nil {
 			row.Error, row.Hint = rng.Err.Err.Error(), rng.Err.Hint
 		}
+		if g := rng.Gap; g != nil {
+			row.Gap = &admin.Gap{
+				Reason: string(g.Reason), From: g.From, To: g.To, Created: g.Created, Changed: g.Changed, Deleted: g.Deleted, At: g.At,
+			}
+		}
 		st.Ranges = append(st.Ranges, row)
 	}
 	for _, s := range p.dispatcher.Sinks {
@@ -171,6 +179,9 @@ func (r *run) snapshot() telemetry.Snapshot {
 		Revision:    p.watch.Revision,
 		Compacted:   p.watch.Compacted,
 		MemoryBytes: p.dispatcher.MemoryBytes,
+	}
+	if free, err := disk.Free(r.opts.Plan.Config.Checkpoint.Dir); err == nil {
+		s.DiskFree = &free
 	}
 	for _, rng := range r.ranges(&p) {
 		state := telemetry.RangeState{Range: rng.Range.String()}

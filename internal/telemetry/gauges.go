@@ -14,7 +14,8 @@ type Snapshot struct {
 	Revision, Compacted int64
 	Ranges              []RangeState
 	Sinks               []SinkState
-	MemoryBytes         int64 // of deliveries held in memory
+	MemoryBytes         int64  // of deliveries held in memory
+	DiskFree            *int64 // bytes, where the data lies; nil if unknown
 }
 
 // RangeState is how far the reading of one range has come.
@@ -63,11 +64,12 @@ var (
 	rulesStale  = gauge("keyhook_rules_stale", "1 while the rule files could not be loaded and older rules run on.")
 	ready       = gauge("keyhook_ready", "1 while every later change will be delivered.")
 	memory      = gauge("keyhook_memory_bytes", "Size of the deliveries held in memory.")
+	diskFree    = gauge("keyhook_disk_free_bytes", "Free space of the file system that holds the data directory.")
 )
 
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		owed, oldestOwed, deadLetters, inFlight, held, paused, breakerOpen, position, revision, headroom, rulesStale, ready, memory,
+		owed, oldestOwed, deadLetters, inFlight, held, paused, breakerOpen, position, revision, headroom, rulesStale, ready, memory, diskFree,
 	} {
 		ch <- d
 	}
@@ -114,6 +116,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	send(rulesStale, number(s.RulesStale))
 	send(ready, number(s.Ready))
 	send(memory, float64(s.MemoryBytes))
+	if s.DiskFree != nil {
+		send(diskFree, float64(*s.DiskFree))
+	}
 }
 
 func number(b bool) float64 {

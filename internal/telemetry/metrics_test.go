@@ -58,7 +58,7 @@ func story(m *telemetry.Metrics) {
 	began := time.Now()
 	m.Follow(func() telemetry.Snapshot {
 		return telemetry.Snapshot{
-			Ready: true, Revision: 120, Compacted: 40, MemoryBytes: 4096,
+			Ready: true, Revision: 120, Compacted: 40, MemoryBytes: 4096, DiskFree: new(int64(8 << 30)),
 			Ranges: []telemetry.RangeState{{Range: "/a/", Position: 118}, {Range: "/b/", Position: 100}, {Range: "/new/"}},
 			Sinks: []telemetry.SinkState{
 				{Name: "bus", DeadLetters: 1},
