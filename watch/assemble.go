@@ -17,6 +17,8 @@ type assembler struct {
 	lookup    func(ctx context.Context, key []byte) (*checkpoint.Entry, error)
 	maxEvents int
 	maxBytes  int
+	// unlisted is a revision whose changes need not follow what the mirror holds.
+	unlisted int64
 
 	state      checkpoint.RangeState // behind the batch
 	batch      Batch
@@ -52,7 +54,7 @@ func (a *assembler) add(ctx context.Context, c change, received time.Time) error
 	}
 	ev := eventOf(c, received)
 	after, mismatch := step(ev, before, &a.state.Forgotten)
-	if mismatch {
+	if mismatch && ev.Revision != a.unlisted {
 		a.mismatches++
 	}
 	if after != before {

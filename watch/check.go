@@ -25,15 +25,20 @@ func (r *runner) check(ctx context.Context, pos keyhook.Position, anchor *checkp
 		read = pos.Next
 	}
 	if h.revision < read {
-		return rolledBackError(r.rng, fmt.Errorf("etcd is at revision %d, but changes up to revision %d were read from it before", h.revision, read))
+		return r.behind(h, read)
 	}
 	return r.recognise(ctx, pos, anchor)
 }
 
+// behind is the error of an etcd that has fewer revisions than were read.
+func (r *runner) behind(h head, read int64) error {
+	return rolledBackError(r.rng, fmt.Errorf("etcd is at revision %d, but changes up to revision %d were read from it before", h.revision, read))
+}
+
 func (r *runner) sameCluster(h head) error {
 	r.seen.sawHead(h.revision)
-	if want := r.cfg.Identity.ClusterID; h.cluster != want {
-		return wrongClusterError(r.rng, want, h.cluster)
+	if id, _ := r.identity.get(); h.cluster != id.ClusterID {
+		return wrongClusterError(r.rng, id.ClusterID, h.cluster)
 	}
 	return nil
 }

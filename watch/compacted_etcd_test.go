@@ -47,7 +47,7 @@ func TestReadyIsNeverSaidOfHistoryThatIsCompacted(t *testing.T) {
 			st := checkpoint.RangeState{Range: prefix("/a/"), Position: c.next, Anchor: newestOf(nil, at.Kvs, c.next.Next)}
 			f.compact(c.compacted)
 			l := newLedger(checkpointtest.NewMemory())
-			r := begin(t, l, config(f.Client(), l, prefix("/a/")), func(cfg *Config) {
+			r := begin(t, l, config(f.Client(), l, prefix("/a/")), halting, func(cfg *Config) {
 				cfg.States = []checkpoint.RangeState{st}
 				cfg.ProgressInterval, cfg.RecheckInterval = time.Hour, time.Hour // nobody is to depend on them
 			})
@@ -78,42 +78,4 @@ func TestAPositionRightBeforeTheCompactedRevisionGoesOn(t *testing.T) {
 	l = newLedger(l.mem)
 	begin(t, l, config(f.Client(), l, prefix("/a/")))
 	equal(t, l.wait(t, 1), "3 PUT /a/k=2 v2 c2 prev=1@2 last=1@2")
-}
-
-// What the hint says is what works.
-func TestAHaltSaysHowToResume(t *testing.T) {
-	f := newFixture(t)
-	l := newLedger(checkpointtest.NewMemory())
-	r := begin(t, l, config(f.Client(), l, prefix("/a/")))
-	r.awaitReady()
-	r.stop()
-	f.put("/a/k", "1") // 2: lost
-	f.put("/a/k", "2") // 3
-	f.put("/a/k", "3") // 4
-	f.compact(3)
-	l = newLedger(l.mem)
-	r = begin(t, l, config(f.Client(), l, prefix("/a/")))
-	e := r.awaitError(Compacted)
-	if text := e.Error(); !strings.Contains(text, "the changes from revision 2 to 2 cannot") || !strings.Contains(text, "to repair the gap is not available in this version") {
-		t.Error(text)
-	}
-	for _, want := range []string{"deliveries that are owed go on", "checkpoint.disk.dir", "etcd.start: earliest", "etcd.start: snapshot", "stay behind"} {
-		if !strings.Contains(e.Hint, want) {
-			t.Errorf("the hint does not say %q: %s", want, e.Hint)
-		}
-	}
-	r.stop()
-	for _, c := range []struct {
-		start Start
-		want  string
-	}{
-		{Earliest, "4 PUT /a/k=3 v3 c2 prev=2@3 last=2@3"},
-		{Snapshot, "4 PUT /a/k=3 v3 c2 synthetic"},
-	} {
-		l = newLedger(checkpointtest.NewMemory()) // another directory
-		r = begin(t, l, config(f.Client(), l, prefix("/a/")), func(cfg *Config) { cfg.Start = c.start })
-		equal(t, l.wait(t, 1), c.want)
-		r.awaitReady()
-		r.stop()
-	}
 }

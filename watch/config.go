@@ -25,8 +25,12 @@ type Config struct {
 	// durable before Run. Its ClusterID is required.
 	Identity checkpoint.Identity
 	Mirror   checkpoint.Mirror
-	Shard    uint32
-	Consumer Consumer
+	// HaltOnGap halts a range whose history cannot be read on, until [Watcher.Resume].
+	// Without it the range is compared with etcd, and what differs is told as
+	// synthetic changes.
+	HaltOnGap bool
+	Shard     uint32
+	Consumer  Consumer
 
 	Logger   *slog.Logger // default: discards
 	Observer Observer     // default: nobody
@@ -43,6 +47,7 @@ type Config struct {
 	RetryInitial     time.Duration // between attempts; default 100ms
 	RetryMax         time.Duration // between attempts at most; default 2s
 	RecheckInterval  time.Duration // of a halted range; default 30s
+	DoubtInterval    time.Duration // between comparisons for changes that do not follow, at first; default 1m
 	ProbeInterval    time.Duration // between looks at the compacted revision and the versions; default 1m
 }
 
@@ -87,6 +92,7 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.RetryInitial, new(100 * time.Millisecond)},
 		{&c.RetryMax, new(2 * time.Second)},
 		{&c.RecheckInterval, new(30 * time.Second)},
+		{&c.DoubtInterval, new(time.Minute)},
 		{&c.ProbeInterval, new(time.Minute)},
 	} {
 		if *d.field < 0 {

@@ -37,6 +37,8 @@ type Error struct {
 	Range keyhook.Range
 	Err   error  // what happened; free of values and secrets
 	Hint  string // what to do about it; may be empty
+
+	cluster uint64 // of a WrongCluster: the one that answers
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Range, e.Err) }
@@ -58,41 +60,35 @@ func (e *Error) Halts() bool {
 // errCompacted means that a read at a revision came too late.
 var errCompacted = errors.New("the revision has been compacted")
 
-// A range that halted for good goes on only in a new checkpoint: a position
-// cannot be moved by hand. The deliveries of the old one are worth waiting for.
-const (
-	beginAnew = "deliveries that are owed go on. To resume: wait until /api/v1/status shows nothing owed, stop keyhook, " +
-		"move its data directory (checkpoint.disk.dir) away, and start it with "
-	leftBehind = "; what is still owed then, and the dead letters, stay behind in the old directory"
-)
+// acceptIt is what resumes a halted range.
+const acceptIt = "`keyhook audit --repair` goes on: it compares what is known with etcd, and delivers what differs as synthetic changes"
 
 func compactedError(r keyhook.Range, pos keyhook.Position, compacted int64) *Error {
 	return &Error{
 		Kind: Compacted, Range: r,
-		Err: fmt.Errorf("etcd has compacted its history up to revision %d, the changes from revision %d to %d cannot be read any more; "+
-			"to repair the gap is not available in this version (etcd.on_gap)",
+		Err: fmt.Errorf("etcd has compacted its history up to revision %d, the changes from revision %d to %d cannot be read any more",
 			compacted, pos.Next, compacted-1),
-		Hint: beginAnew + "etcd.start: snapshot (a synthetic PUT for each key as it is now; deletions are not told), " +
-			"or etcd.start: earliest (the changes that etcd still has, those that were delivered before again, with the same ids)" + leftBehind,
+		Hint: "etcd.on_gap: repair repairs such gaps by itself; " + acceptIt,
 	}
 }
 
 func rolledBackError(r keyhook.Range, err error) *Error {
 	return &Error{
-		Kind: RolledBack, Range: r,
-		Err: fmt.Errorf("%w; to repair that is not available in this version (etcd.on_gap)", err),
-		Hint: "etcd was restored from a backup or set up anew, or etcd.endpoints name a copy of it: if so, correct them and start keyhook again. Else " +
-			beginAnew + "another source (revisions come again, and ids must not) and " +
-			"etcd.start: snapshot (a synthetic PUT for each key as it is now), or etcd.start: earliest (the changes that the new history has)" + leftBehind,
+		Kind: RolledBack, Range: r, Err: err,
+		Hint: "etcd was restored from a backup or set up anew, or etcd.endpoints name a copy of it: if so, correct them and start keyhook again. Else " + acceptIt,
 	}
 }
 
 func wrongClusterError(r keyhook.Range, want, got uint64) *Error {
 	return &Error{
-		Kind: WrongCluster, Range: r,
+		Kind: WrongCluster, Range: r, cluster: got,
 		Err:  fmt.Errorf("this is the etcd cluster %x, but the checkpoint belongs to cluster %x", got, want),
-		Hint: "check etcd.endpoints; to follow this etcd instead, stop keyhook and start it with another data directory (checkpoint.disk.dir)" + leftBehind,
+		Hint: "check etcd.endpoints. If this cluster has taken the place of the other one, " + acceptIt,
 	}
+}
+
+func mirrorFailed(r keyhook.Range, err error) *Error {
+	return &Error{Kind: Unexpected, Range: r, Err: fmt.Errorf("read the mirror: %w", err), Hint: "check the checkpoint's directory"}
 }
 
 // classify makes an error of the client one for people. It returns an *Error as

@@ -30,7 +30,10 @@ type history interface {
 	at(ctx context.Context, key []byte, rev int64) (*mvccpb.KeyValue, error)
 	// page lists the keys of r at revision rev, in order. errCompacted if that
 	// is gone, errTooLarge if more than maxBytes would have to be received.
-	page(ctx context.Context, r keyhook.Range, rev int64, limit, maxBytes int) (page, error)
+	page(ctx context.Context, r keyhook.Range, rev int64, limit, maxBytes int, keysOnly bool) (page, error)
+	// values returns what keys hold at revision rev, in order, without those that
+	// are not there. Errors are those of page.
+	values(ctx context.Context, keys [][]byte, rev int64, maxBytes int) ([]*mvccpb.KeyValue, error)
 	// keys lists the first keys of r at revision rev, without values. errCompacted
 	// if that is gone.
 	keys(ctx context.Context, r keyhook.Range, rev int64, limit int) ([]*mvccpb.KeyValue, error)
@@ -90,7 +93,7 @@ func (e *etcd) read(ctx context.Context, req *etcdserverpb.RangeRequest, maxByte
 	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), e.timeout)
 	defer cancel()
 	resp, err := e.kv.Range(ctx, req, grpc.MaxCallRecvMsgSize(maxBytes))
-	if err != nil && strings.Contains(rpctypes.ErrorDesc(err), rpctypes.ErrorDesc(rpctypes.ErrGRPCCompacted)) {
+	if hasMessage(err, rpctypes.ErrGRPCCompacted) {
 		return nil, errCompacted
 	}
 	return resp, err
@@ -113,22 +116,59 @@ func (e *etcd) at(ctx context.Context, key []byte, rev int64) (*mvccpb.KeyValue,
 	return resp.GetKvs()[0], nil
 }
 
-func (e *etcd) page(ctx context.Context, r keyhook.Range, rev int64, limit, maxBytes int) (page, error) {
+func (e *etcd) page(ctx context.Context, r keyhook.Range, rev int64, limit, maxBytes int, keysOnly bool) (page, error) {
 	key, end := bounds(r)
 	if limit == 1 {
 		maxBytes = math.MaxInt32 // there is no smaller page
 	}
-	resp, err := e.read(ctx, &etcdserverpb.RangeRequest{Key: key, RangeEnd: end, Revision: rev, Limit: int64(limit)}, maxBytes)
+	resp, err := e.read(ctx, &etcdserverpb.RangeRequest{Key: key, RangeEnd: end, Revision: rev, Limit: int64(limit), KeysOnly: keysOnly}, maxBytes)
 	if tooLarge(err) {
 		return page{}, errTooLarge
 	}
 	return page{kvs: resp.GetKvs(), more: resp.GetMore()}, err
 }
 
+func (e *etcd) values(ctx context.Context, keys [][]byte, rev int64, maxBytes int) ([]*mvccpb.KeyValue, error) {
+	if len(keys) == 1 {
+		kv, err := e.at(ctx, keys[0], rev)
+		if err != nil || kv == nil {
+			return nil, err
+		}
+		return []*mvccpb.KeyValue{kv}, nil
+	}
+	txn := new(etcdserverpb.TxnRequest)
+	for _, key := range keys {
+		txn.Success = append(txn.Success, &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestRange{
+			RequestRange: &etcdserverpb.RangeRequest{Key: key, Revision: rev},
+		}})
+	}
+	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), e.timeout)
+	defer cancel()
+	resp, err := e.kv.Txn(ctx, txn, grpc.MaxCallRecvMsgSize(maxBytes))
+	switch {
+	case tooLarge(err) || hasMessage(err, rpctypes.ErrGRPCTooManyOps):
+		return nil, errTooLarge
+	case hasMessage(err, rpctypes.ErrGRPCCompacted):
+		return nil, errCompacted
+	case err != nil:
+		return nil, err
+	}
+	var kvs []*mvccpb.KeyValue
+	for _, op := range resp.GetResponses() {
+		kvs = append(kvs, op.GetResponseRange().GetKvs()...)
+	}
+	return kvs, nil
+}
+
 func (e *etcd) keys(ctx context.Context, r keyhook.Range, rev int64, limit int) ([]*mvccpb.KeyValue, error) {
 	key, end := bounds(r)
 	resp, err := e.read(ctx, &etcdserverpb.RangeRequest{Key: key, RangeEnd: end, Revision: rev, Limit: int64(limit), KeysOnly: true}, math.MaxInt32)
 	return resp.GetKvs(), err
+}
+
+// hasMessage reports whether err says what known does: codes get lost on the way.
+func hasMessage(err, known error) bool {
+	return err != nil && strings.Contains(rpctypes.ErrorDesc(err), rpctypes.ErrorDesc(known))
 }
 
 // tooLarge reports whether this side refused to receive a message.

@@ -66,7 +66,7 @@ func TestAnUnreachableEtcdIsToldAndTriedAgain(t *testing.T) {
 func TestCompactionWhileAwayHaltsTheRangeAndNoOther(t *testing.T) {
 	f := newFixture(t)
 	l := newLedger(checkpointtest.NewMemory())
-	r := begin(t, l, config(f.Client(), l, prefix("/a/")))
+	r := begin(t, l, config(f.Client(), l, prefix("/a/")), halting)
 	r.awaitReady()
 	r.stop()
 	f.put("/a/k", "1") // 2: lost
@@ -74,7 +74,7 @@ func TestCompactionWhileAwayHaltsTheRangeAndNoOther(t *testing.T) {
 	f.compact(3)
 
 	l = newLedger(l.mem)
-	r = begin(t, l, config(f.Client(), l, prefix("/a/"), prefix("/b/")))
+	r = begin(t, l, config(f.Client(), l, prefix("/a/"), prefix("/b/")), halting)
 	st := r.await("halted beside a range that is ready", func(st Status) bool {
 		return len(st.Ranges) == 2 && st.Ranges[0].Halted && st.Ranges[1].Ready
 	})
@@ -103,7 +103,7 @@ func TestCompactionWhileAwayHaltsTheRangeAndNoOther(t *testing.T) {
 	r.await("with the range", func(st Status) bool { return st.Ready && len(st.Ranges) == 2 })
 	f.put("/a/k", "3")
 	equal(t, l.wait(t, 2)[1:], "5 PUT /a/k=3 v3 c2 prev=2@3 last=2@3")
-	if gaps, _ := r.counts.seen(); len(gaps) != 1 || gaps[0] != Compacted {
+	if gaps, _ := r.counts.seen(); len(gaps) != 1 || gaps[0] != keyhook.GapCompacted {
 		t.Errorf("gaps: %v", gaps)
 	}
 }
@@ -122,7 +122,7 @@ func TestRolledBackHistoryHaltsTheRange(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFixture(t)
 			l := newLedger(checkpointtest.NewMemory())
-			r := begin(t, l, config(f.Client(), l, prefix("/a/")))
+			r := begin(t, l, config(f.Client(), l, prefix("/a/")), halting)
 			r.awaitReady()
 			f.put("/a/k", "1")
 			l.wait(t, 1)
@@ -130,7 +130,7 @@ func TestRolledBackHistoryHaltsTheRange(t *testing.T) {
 			saved := f.Save()
 			f.reconnect()
 			l = newLedger(l.mem)
-			r = begin(t, l, config(f.Client(), l, prefix("/a/")))
+			r = begin(t, l, config(f.Client(), l, prefix("/a/")), halting)
 			f.put("/a/k", "2")
 			l.wait(t, 1)
 			r.stop()
@@ -139,7 +139,7 @@ func TestRolledBackHistoryHaltsTheRange(t *testing.T) {
 			f.reconnect()
 			c.after(f)
 			l = newLedger(l.mem)
-			r = begin(t, l, config(f.Client(), l, prefix("/a/")))
+			r = begin(t, l, config(f.Client(), l, prefix("/a/")), halting)
 			if e := r.awaitError(RolledBack); !strings.Contains(e.Error(), c.want) || e.Hint == "" || !e.Halts() {
 				t.Fatal(e)
 			}
@@ -156,7 +156,7 @@ func TestARollbackUnderARunningWatchIsNoticed(t *testing.T) {
 	saved := f.Save()
 	f.reconnect()
 	l := newLedger(checkpointtest.NewMemory())
-	r := begin(t, l, config(f.Client(), l, prefix("/a/")))
+	r := begin(t, l, config(f.Client(), l, prefix("/a/")), halting)
 	r.awaitReady()
 	f.put("/a/k", "1")
 	l.wait(t, 1)

@@ -32,6 +32,8 @@ type ledger struct {
 	sequence uint64
 	batches  []*Batch // not committed yet
 	events   []*keyhook.Event
+	epochs   []uint64 // of the events
+	gaps     []*keyhook.Gap
 	sizes    []int         // of the batches with events
 	blocked  chan struct{} // Admit waits until it is closed; nil: it does not
 	failure  error
@@ -63,6 +65,12 @@ func (l *ledger) Admit(ctx context.Context, b *Batch) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.events = append(l.events, b.Events...)
+	if b.Gap != nil {
+		l.gaps = append(l.gaps, b.Gap)
+	}
+	for range b.Events {
+		l.epochs = append(l.epochs, b.Epoch)
+	}
 	if len(b.Events) > 0 {
 		l.sizes = append(l.sizes, len(b.Events))
 	}
@@ -112,6 +120,19 @@ func (l *ledger) commit(ctx context.Context) error {
 	}
 	l.batches = nil
 	return nil
+}
+
+func (l *ledger) Identify(ctx context.Context, id checkpoint.Identity) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.commit(ctx); err != nil {
+		return err
+	}
+	if l.failure != nil {
+		return l.failure
+	}
+	l.sequence++
+	return l.mem.Commit(ctx, &checkpoint.Commit{Sequence: l.sequence, Identity: &id})
 }
 
 // block makes Admit wait until the returned function is called.
@@ -175,11 +196,28 @@ func statesOf(t *testing.T, mem *checkpointtest.Memory) []checkpoint.RangeState 
 	return st.Ranges
 }
 
+// identity is the durable one.
+func (l *ledger) identity(t *testing.T) checkpoint.Identity {
+	t.Helper()
+	st, err := l.mem.Load(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return checkpoint.Identity{Source: st.Source, ClusterID: st.ClusterID, Epoch: st.Epoch}
+}
+
+// repaired returns the gap records so far.
+func (l *ledger) repaired() []*keyhook.Gap {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.gaps)
+}
+
 // counts is an Observer.
 type counts struct {
 	mu                               sync.Mutex
 	events, duplicates, mismatches   int
-	gaps                             []Kind
+	gaps                             []keyhook.GapReason
 	position, revision, compactedRev int64
 	removed                          []string
 }
@@ -187,7 +225,9 @@ type counts struct {
 func (c *counts) Events(_ keyhook.Range, n int)     { c.do(func() { c.events += n }) }
 func (c *counts) Duplicates(_ keyhook.Range, n int) { c.do(func() { c.duplicates += n }) }
 func (c *counts) Mismatches(_ keyhook.Range, n int) { c.do(func() { c.mismatches += n }) }
-func (c *counts) Gap(_ keyhook.Range, k Kind)       { c.do(func() { c.gaps = append(c.gaps, k) }) }
+func (c *counts) Gap(_ keyhook.Range, g keyhook.GapReason) {
+	c.do(func() { c.gaps = append(c.gaps, g) })
+}
 func (c *counts) Position(_ keyhook.Range, r int64) { c.do(func() { c.position = r }) }
 func (c *counts) Removed(r keyhook.Range)           { c.do(func() { c.removed = append(c.removed, r.String()) }) }
 func (c *counts) Revision(r int64)                  { c.do(func() { c.revision = r }) }
@@ -200,7 +240,7 @@ func (c *counts) do(f func()) {
 }
 
 // seen returns what was counted so far.
-func (c *counts) seen() (gaps []Kind, mismatches int) {
+func (c *counts) seen() (gaps []keyhook.GapReason, mismatches int) {
 	c.do(func() { gaps, mismatches = slices.Clone(c.gaps), c.mismatches })
 	return gaps, mismatches
 }
@@ -223,6 +263,10 @@ func (l *logs) String() string {
 	return l.buf.String()
 }
 
+func (l *logs) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
 // run is a running watcher.
 type run struct {
 	*Watcher
@@ -243,13 +287,16 @@ func config(client *clientv3.Client, l *ledger, ranges ...keyhook.Range) Config 
 	}
 }
 
+// halting is on_gap: halt.
+func halting(c *Config) { c.HaltOnGap = true }
+
 // begin runs a watcher on the checkpoint of l until the test ends.
 func begin(t *testing.T, l *ledger, cfg Config, changes ...func(*Config)) *run {
 	t.Helper()
 	r := &run{t: t, ledger: l, counts: new(counts), logs: new(logs), done: make(chan error, 1)}
 	cfg.Observer = r.counts
-	cfg.Logger = slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	cfg.States = l.states(t)
+	cfg.Logger = r.logs.logger()
+	cfg.States, cfg.Identity = l.states(t), l.identity(t)
 	for _, change := range changes {
 		change(&cfg)
 	}
@@ -412,7 +459,7 @@ func prefix(p string) keyhook.Range { return keyhook.Prefix([]byte(p)) }
 func describe(e *keyhook.Event) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d %s %s", e.Revision, e.Type, e.Key)
-	if e.Occurrence > 0 {
+	if e.Occurrence != 0 {
 		fmt.Fprintf(&b, "#%d", e.Occurrence)
 	}
 	if e.Type == keyhook.Put {

@@ -66,9 +66,15 @@ func wanted(r keyhook.Range, want []keyhook.Range) []keyhook.Range {
 // divide returns the state that a part of o begins with. The anchor goes with the
 // part that holds its key; another part finds its own in the mirror.
 func divide(o checkpoint.RangeState, part keyhook.Range) checkpoint.RangeState {
-	s := checkpoint.RangeState{Range: part, Position: o.Position, Forgotten: o.Forgotten}
+	s := checkpoint.RangeState{Range: part, Position: o.Position, Forgotten: o.Forgotten, Epoch: o.Epoch}
 	if o.Anchor != nil && part.Contains(o.Anchor.Key) {
 		s.Anchor = o.Anchor
+	}
+	if o.Repair != nil { // it begins anew, and finds what is left
+		s.Repair = &checkpoint.Repair{
+			Reason: o.Repair.Reason, From: o.Repair.From, At: o.Repair.At, Cursor: part.Start, Resume: o.Repair.Resume,
+			Whole: o.Repair.Whole, Fill: o.Repair.Fill, Emit: o.Repair.Emit, Suspicion: o.Repair.Suspicion,
+		}
 	}
 	if o.Seed == nil || !reaches(part, o.Seed.Cursor) || bytes.Equal(part.End, o.Seed.Cursor) && len(part.End) > 0 {
 		return s // the seed is past the part
@@ -111,6 +117,7 @@ func merge(states []checkpoint.RangeState, want []keyhook.Range) (all []checkpoi
 
 func mergeable(a, b checkpoint.RangeState, want []keyhook.Range) bool {
 	return len(a.Range.End) > 0 && bytes.Equal(a.Range.End, b.Range.Start) &&
-		a.Position == b.Position && a.Position.Admitted == 0 && a.Seed == nil && b.Seed == nil &&
+		a.Position == b.Position && a.Position.Admitted == 0 && a.Epoch == b.Epoch &&
+		a.Seed == nil && b.Seed == nil && a.Repair == nil && b.Repair == nil &&
 		slices.ContainsFunc(want, func(w keyhook.Range) bool { return covers(w, a.Range) && covers(w, b.Range) })
 }

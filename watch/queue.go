@@ -13,7 +13,8 @@ type queue struct {
 
 	mu    sync.Mutex
 	items []item
-	bytes int // of the items, and of those popped but not released
+	bytes int   // of the items, and of those popped but not released
+	end   error // there will be no more items, for this reason
 
 	arrived  chan struct{} // of capacity 1: items is no longer empty
 	released chan struct{} // of capacity 1: bytes became less
@@ -33,12 +34,30 @@ func (q *queue) push(it item) (full bool) {
 	return q.bytes >= q.limit
 }
 
+// close ends the queue: when it is empty, pop returns end.
+func (q *queue) close(end error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.end = end
+	notify(q.arrived)
+}
+
+func (q *queue) ended() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.end
+}
+
 // pop waits for an item. Its bytes count until they are released. An error is
-// the context's.
+// the context's, or the end's.
 func (q *queue) pop(ctx context.Context) (item, error) {
 	for {
+		end := q.ended() // before the look at the items, of which none follows it
 		if it, ok := q.tryPop(); ok {
 			return it, nil
+		}
+		if end != nil {
+			return item{}, end
 		}
 		select {
 		case <-q.arrived:

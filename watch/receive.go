@@ -32,6 +32,9 @@ func (r *runner) receive(ctx context.Context, q *queue, rd *reader) error {
 			r.cfg.Logger.Info("etcd is asked for fragments: a response was too large to be received whole", "range", r.rng.String(), "position", rd.pos.String())
 			rd.fragments, err = true, nil
 		default:
+			if gap := r.gapOf(err, false); gap != nil {
+				return gap
+			}
 			err = r.pause(ctx, err, bo)
 		}
 		if err != nil {

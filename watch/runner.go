@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -17,10 +18,11 @@ import (
 
 // shared is what the runners of a watcher have in common.
 type shared struct {
-	cfg     Config
-	etcd    history
-	overlay *overlay
-	seen    *seen
+	cfg      Config
+	etcd     history
+	overlay  *overlay
+	seen     *seen
+	identity *identity
 }
 
 // runner reads one range, from its start to the end of its context.
@@ -36,6 +38,15 @@ type runner struct {
 	state checkpoint.RangeState
 	// empty is whether the range is known to hold no key where follow begins.
 	empty bool
+	// divided is a gap that waits for the end of the revision that the range is in.
+	divided *gapError
+	doubt   doubt
+	// unlisted is the revision that the range began at, if it was compacted: what
+	// it changed could not be listed before.
+	unlisted int64
+
+	accepted atomic.Bool   // somebody wants the range to go on in spite of a gap
+	resumed  chan struct{} // of capacity 1: accepted was set
 
 	cancel context.CancelFunc
 	done   chan struct{} // closed when run has returned
@@ -47,15 +58,22 @@ type runner struct {
 }
 
 func newRunner(s *shared, rng keyhook.Range) *runner {
-	return &runner{shared: s, rng: rng, done: make(chan struct{}), status: RangeStatus{Range: rng}}
+	return &runner{
+		shared: s, rng: rng, done: make(chan struct{}), resumed: make(chan struct{}, 1),
+		doubt: doubt{interval: s.cfg.DoubtInterval}, status: RangeStatus{Range: rng},
+	}
 }
 
 // resumeRunner returns a runner for a range whose state is durable.
 func resumeRunner(s *shared, st checkpoint.RangeState) *runner {
 	r := newRunner(s, st.Range)
 	r.begun, r.state = true, st
-	r.status.Position, r.status.Seeding = st.Position, st.Seed != nil
+	r.status.Position, r.status.Seeding, r.status.Repairing = st.Position, st.Seed != nil, st.Repair != nil
 	r.cfg.Observer.Position(r.rng, st.Position.Revision())
+	if st.Repair != nil && !st.Repair.Suspicion {
+		r.gap = true
+		r.cfg.Observer.Gap(r.rng, st.Repair.Reason)
+	}
 	return r
 }
 
@@ -70,14 +88,24 @@ func (e *consumerError) Unwrap() error { return e.err }
 
 // run blocks. It returns nil when ctx ends, errFinished, or a *consumerError.
 func (r *runner) run(ctx context.Context) error {
-	err := r.prepare(ctx)
-	if err == nil {
-		err = r.follow(ctx)
+	for {
+		err := r.prepare(ctx)
+		if err == nil && r.finish && r.state.Position.Admitted == 0 {
+			return errFinished
+		}
+		if err == nil {
+			err = r.follow(ctx)
+		}
+		if gap, ok := errors.AsType[*gapError](err); ok && ctx.Err() == nil {
+			err = r.open(ctx, gap)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
 	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // prepare brings the range to where its watch begins. It tries until ctx ends.
@@ -85,8 +113,17 @@ func (r *runner) prepare(ctx context.Context) error {
 	bo := r.newBackoff()
 	for {
 		err := r.seed(ctx)
+		if err == nil {
+			err = r.repair(ctx)
+		}
 		if _, fatal := errors.AsType[*consumerError](err); err == nil || fatal {
 			return err
+		}
+		if gap := r.gapOf(err, r.begun && r.state.Repair != nil); gap != nil && ctx.Err() == nil {
+			if err := r.open(ctx, gap); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := r.pause(ctx, err, bo); err != nil {
 			return err
@@ -94,23 +131,59 @@ func (r *runner) prepare(ctx context.Context) error {
 	}
 }
 
-// follow watches. One goroutine receives, the other admits.
+// follow watches. One goroutine receives, one admits, and one looks whether
+// history has become another one for another range. A gapError ends it when all
+// that was received is admitted.
 func (r *runner) follow(ctx context.Context) error {
+	id, raised := r.identity.get()
+	if r.state.Epoch < id.Epoch && r.divided == nil {
+		return suspicious()
+	}
 	if err := r.recall(ctx); err != nil {
 		return err
 	}
 	q := newQueue(r.cfg.QueueBytes)
 	rd := &reader{pos: r.state.Position, anchor: r.state.Anchor}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.receive(ctx, q, rd) })
-	g.Go(func() error { return r.admit(ctx, q) })
+	receiving, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	g.Go(func() error {
+		err := r.receive(receiving, q, rd)
+		gap, ok := errors.AsType[*gapError](err)
+		if !ok && errors.As(context.Cause(receiving), &gap) && ctx.Err() == nil {
+			ok = true
+		}
+		if !ok {
+			return err
+		}
+		q.close(gap)
+		return nil
+	})
+	g.Go(func() error {
+		defer stop(nil)
+		return r.admit(ctx, q)
+	})
+	if r.divided == nil {
+		g.Go(func() error {
+			select {
+			case <-raised:
+				stop(suspicious())
+			case <-receiving.Done():
+			}
+			return nil
+		})
+	}
 	return g.Wait()
 }
 
+func suspicious() *gapError {
+	return &gapError{reason: keyhook.GapDiverged, suspicion: true, err: errors.New("history was found to be another one in another range")}
+}
+
 // admit hands what was queued to the consumer. It returns when ctx ends, or with
-// errFinished, or with a *consumerError.
+// errFinished, a *gapError, or a *consumerError.
 func (r *runner) admit(ctx context.Context, q *queue) error {
-	a := &assembler{lookup: r.lookup, maxEvents: r.cfg.BatchEvents, maxBytes: r.cfg.BatchBytes}
+	a := &assembler{lookup: r.lookup, maxEvents: r.cfg.BatchEvents, maxBytes: r.cfg.BatchBytes, unlisted: r.unlisted}
 	a.reset(r.state)
 	for {
 		it, err := q.pop(ctx)
@@ -129,8 +202,14 @@ func (r *runner) admit(ctx context.Context, q *queue) error {
 		if err := r.emit(ctx, a); err != nil {
 			return err
 		}
-		if r.finish && r.state.Position.Admitted == 0 {
+		if r.state.Position.Admitted > 0 {
+			continue
+		}
+		switch {
+		case r.finish:
 			return errFinished
+		case r.divided != nil:
+			return r.divided
 		}
 	}
 }
@@ -163,14 +242,11 @@ func (r *runner) fill(ctx context.Context, a *assembler, it *item) error {
 
 // emit admits the batch and begins the next one.
 func (r *runner) emit(ctx context.Context, a *assembler) error {
-	p := &pending{overlay: r.overlay, changes: a.changes}
 	b := a.batch
 	b.States = []checkpoint.RangeState{a.state}
-	b.Durable = p.release
-	if err := r.hand(ctx, &b, a.state); err != nil {
+	if err := r.handChanges(ctx, &b, a.state, a.changes); err != nil {
 		return err
 	}
-	p.add()
 	if a.mismatches > 0 {
 		r.mismatched(ctx, a.mismatches, a.state.Position)
 	}
@@ -178,26 +254,43 @@ func (r *runner) emit(ctx context.Context, a *assembler) error {
 	return nil
 }
 
+// handChanges gives b to the consumer, and what it makes of the mirror to the
+// overlay.
+func (r *runner) handChanges(ctx context.Context, b *Batch, st checkpoint.RangeState, changes map[string]*checkpoint.Entry) error {
+	p := &pending{overlay: r.overlay, changes: changes}
+	b.Durable = p.release
+	if err := r.hand(ctx, b, st); err != nil {
+		return err
+	}
+	p.add()
+	return nil
+}
+
 // mismatched makes it visible that n changes before pos do not follow what was
-// read before. They are delivered: to hold them back would lose more.
+// read before. They are delivered: to hold them back would lose more. What else
+// was lost is looked for at the end of the revision.
 func (r *runner) mismatched(ctx context.Context, n int, pos keyhook.Position) {
 	const what = "changes do not follow what the mirror holds: earlier ones were lost, or etcd's history is another one"
 	r.cfg.Observer.Mismatches(r.rng, n)
 	r.cfg.Logger.ErrorContext(ctx, what, "range", r.rng.String(), "changes", n, "position", pos.String())
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.status.Mismatches += n
 	r.status.LastError, r.status.LastErrorAt = fmt.Sprintf("up to position %s, %d %s", pos, n, what), time.Now()
+	r.mu.Unlock()
+	if r.divided == nil && !r.finish && !r.cfg.HaltOnGap && r.doubt.due(time.Now()) {
+		r.divided = &gapError{reason: keyhook.GapDiverged, err: fmt.Errorf("up to position %s, %d %s", pos, n, what)}
+	}
 }
 
 // hand gives b to the consumer and makes st the state of the range.
 func (r *runner) hand(ctx context.Context, b *Batch, st checkpoint.RangeState) error {
+	b.Epoch = st.Epoch
 	if err := r.cfg.Consumer.Admit(ctx, b); err != nil {
 		return r.consumerFailed(ctx, err)
 	}
 	r.state = st
 	r.mu.Lock()
-	r.status.Position, r.status.Seeding = st.Position, st.Seed != nil
+	r.status.Position, r.status.Seeding, r.status.Repairing = st.Position, st.Seed != nil, st.Repair != nil
 	r.mu.Unlock()
 	if st.Position.Next > 0 {
 		r.cfg.Observer.Position(r.rng, st.Position.Revision())
@@ -242,8 +335,7 @@ func (r *runner) askMirror(ctx context.Context, ask func() error) error {
 		if err == nil {
 			return nil
 		}
-		err = &Error{Kind: Unexpected, Range: r.rng, Err: fmt.Errorf("read the mirror: %w", err), Hint: "check the checkpoint's directory"}
-		if err := r.pause(ctx, err, bo); err != nil {
+		if err := r.pause(ctx, mirrorFailed(r.rng, err), bo); err != nil {
 			return err
 		}
 	}
@@ -278,6 +370,8 @@ func (r *runner) pause(ctx context.Context, err error, bo backoff.BackOff) error
 	select {
 	case <-timer.C:
 		return nil
+	case <-r.resumed:
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -288,11 +382,13 @@ func (r *runner) pause(ctx context.Context, err error, bo backoff.BackOff) error
 func (r *runner) failed(ctx context.Context, e *Error) (halts bool) {
 	r.mu.Lock()
 	changed := r.status.Err == nil || r.status.Err.Kind != e.Kind
-	gap := e.Halts() && !r.gap
+	gap := (e.Kind == Compacted || e.Kind == RolledBack) && !r.gap
 	r.gap = r.gap || gap
 	r.mu.Unlock()
-	if gap {
-		r.cfg.Observer.Gap(r.rng, e.Kind)
+	if gap && e.Kind == Compacted {
+		r.cfg.Observer.Gap(r.rng, keyhook.GapCompacted)
+	} else if gap {
+		r.cfg.Observer.Gap(r.rng, keyhook.GapRolledBack)
 	}
 	if changed {
 		log := r.cfg.Logger.With("range", r.rng.String(), "reason", string(e.Kind), "error", e.Err.Error(), "hint", e.Hint)
@@ -316,9 +412,23 @@ func (r *runner) established(pos keyhook.Position) {
 	r.status.Ready, r.status.Halted, r.status.Err = true, false, nil
 	r.gap = false
 	r.mu.Unlock()
+	r.accepted.Store(false)
 	if !was {
 		r.cfg.Logger.Info("watching a range", "range", r.rng.String(), "position", pos.String())
 	}
+}
+
+// resume lets the range go on if it is halted by something that a comparison can
+// mend.
+func (r *runner) resume() bool {
+	r.mu.Lock()
+	halted := r.status.Halted && r.status.Err.Kind != BadStart
+	r.mu.Unlock()
+	if halted {
+		r.accepted.Store(true)
+		notify(r.resumed)
+	}
+	return halted
 }
 
 func (r *runner) snapshot() RangeStatus {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -46,8 +45,12 @@ func (s *script) at(context.Context, []byte, int64) (*mvccpb.KeyValue, error) {
 	return nil, errCompacted
 }
 
-func (s *script) page(context.Context, keyhook.Range, int64, int, int) (page, error) {
+func (s *script) page(context.Context, keyhook.Range, int64, int, int, bool) (page, error) {
 	return page{}, rpctypes.ErrGRPCTimeout // nobody learns the compacted revision
+}
+
+func (s *script) values(context.Context, [][]byte, int64, int) ([]*mvccpb.KeyValue, error) {
+	return nil, errCompacted
 }
 
 func (s *script) keys(context.Context, keyhook.Range, int64, int) ([]*mvccpb.KeyValue, error) {
@@ -132,7 +135,8 @@ func play(t *testing.T, s *script, changes ...func(*Config)) *run {
 	r := &run{t: t, ledger: l, counts: new(counts), logs: new(logs), done: make(chan error, 1)}
 	cfg := config(clientv3.NewCtxClient(t.Context()), l, prefix("k"))
 	cfg.Identity.ClusterID, cfg.Observer = 1, r.counts
-	cfg.Logger = slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.HaltOnGap = true // a script lists nothing
+	cfg.Logger = r.logs.logger()
 	cfg.States = []checkpoint.RangeState{{Range: prefix("k"), Position: keyhook.After(1)}}
 	for _, change := range changes {
 		change(&cfg)

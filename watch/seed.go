@@ -33,8 +33,11 @@ func (r *runner) seed(ctx context.Context) error {
 		err := r.list(ctx)
 		switch {
 		case errors.Is(err, errCompacted):
-			if err := r.beginAgain(ctx); err != nil {
+			if err := r.turnOver(ctx); err != nil {
 				return err
+			}
+			if r.begun {
+				return nil
 			}
 		case err != nil:
 			return err
@@ -49,6 +52,10 @@ func (r *runner) begin(ctx context.Context) error {
 	st, err := r.origin(ctx)
 	if err != nil {
 		return err
+	}
+	id, _ := r.identity.get()
+	if st.Epoch = id.Epoch; st.Seed != nil && st.Seed.Revision == st.Position.Next {
+		r.unlisted = st.Position.Next
 	}
 	if err := r.hand(ctx, &Batch{States: []checkpoint.RangeState{st}}, st); err != nil {
 		return err
@@ -112,12 +119,29 @@ func startAt(rng keyhook.Range, rev, compacted, current int64) (checkpoint.Range
 	return startState(rng, rev, max(rev-1, compacted), false), nil
 }
 
-// beginAgain gives a listing up whose revision was compacted. What changed
-// between that and the next revision is not seen, so it counts as a gap.
+// turnOver goes on with a listing whose revision was compacted. What began now or
+// with a snapshot is owed all changes since then: they are found by comparing. What
+// was to begin with the earliest change that etcd has begins anew.
+func (r *runner) turnOver(ctx context.Context) error {
+	seed := r.state.Seed
+	g := &gapError{reason: keyhook.GapCompacted, err: fmt.Errorf("etcd was compacted while the range was being listed at revision %d", seed.Revision)}
+	r.gapNoticed(ctx, g)
+	if kind := r.cfg.Start.kind; kind != startNow && kind != startSnapshot {
+		return r.beginAgain(ctx)
+	}
+	st := r.state
+	st.Seed = nil
+	st.Repair = &checkpoint.Repair{
+		Reason: g.reason, From: st.Position.Next, At: time.Now().UTC(), Cursor: r.rng.Start, Whole: true, Fill: true, Emit: seed.Emit,
+	}
+	if err := r.hand(ctx, &Batch{States: []checkpoint.RangeState{st}}, st); err != nil {
+		return err
+	}
+	return r.flush(ctx)
+}
+
+// beginAgain forgets a range that was not watched yet.
 func (r *runner) beginAgain(ctx context.Context) error {
-	r.cfg.Logger.Warn("etcd was compacted while a range was being listed, which begins again: changes in between are lost",
-		"range", r.rng.String(), "revision", r.state.Seed.Revision)
-	r.cfg.Observer.Gap(r.rng, Compacted)
 	// The mirror must be empty when the next listing begins: keys may have been
 	// deleted meanwhile. So the end of this one is a commit of its own.
 	if err := r.flush(ctx); err != nil {
@@ -138,7 +162,7 @@ func (r *runner) list(ctx context.Context) error {
 	for r.state.Seed != nil {
 		seed := r.state.Seed
 		rest := keyhook.Range{Start: seed.Cursor, End: r.rng.End}
-		p, err := r.etcd.page(ctx, rest, seed.Revision, size.limit, pageSlack*size.target)
+		p, err := r.etcd.page(ctx, rest, seed.Revision, size.limit, pageSlack*size.target, false)
 		if errors.Is(err, errTooLarge) {
 			size.tooLarge()
 			continue
@@ -230,7 +254,7 @@ func keyValueSize(kv *mvccpb.KeyValue) int {
 // compactedRevision returns the revision up to which etcd is compacted; 0 if it
 // is not. etcd tells it only to a watch that begins too early.
 func compactedRevision(ctx context.Context, etcd history, r keyhook.Range) (int64, error) {
-	_, err := etcd.page(ctx, r, 1, 1, 0) // revision 1 holds no keys
+	_, err := etcd.page(ctx, r, 1, 1, 0, true) // revision 1 holds no keys
 	if !errors.Is(err, errCompacted) {
 		return 0, err
 	}

@@ -27,6 +27,11 @@ type RangeStatus struct {
 	Ready bool
 	// Seeding: the range is being listed.
 	Seeding bool
+	// Repairing: a gap is being repaired, or it is being looked whether there is
+	// one.
+	Repairing bool
+	// Gap is the last one that was repaired since Run began; nil if there was none.
+	Gap *keyhook.Gap
 	// Halted: the range reads nothing until somebody acts; Err says why.
 	Halted bool
 	// Err is why the range is not ready; nil if nothing is wrong.

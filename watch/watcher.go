@@ -37,7 +37,7 @@ func New(cfg Config) (*Watcher, error) {
 
 func newWatcher(cfg Config, etcd history) *Watcher {
 	return &Watcher{
-		shared: &shared{cfg: cfg, etcd: etcd, overlay: newOverlay(), seen: &seen{observer: cfg.Observer}},
+		shared: &shared{cfg: cfg, etcd: etcd, overlay: newOverlay(), seen: &seen{observer: cfg.Observer}, identity: newIdentity(cfg.Identity)},
 		want:   cfg.Ranges, dirty: true, wake: make(chan struct{}, 1),
 	}
 }
@@ -61,6 +61,22 @@ func (w *Watcher) SetRanges(rs []keyhook.Range) error {
 	w.want, w.dirty = want, true
 	notify(w.wake)
 	return nil
+}
+
+// Resume lets halted ranges go on where history cannot be read on, or where
+// another cluster answers: they are compared with etcd, and what differs is told
+// as synthetic changes. It returns the ranges that it concerns, none if nothing is
+// halted.
+func (w *Watcher) Resume() []keyhook.Range {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var resumed []keyhook.Range
+	for _, r := range w.running {
+		if r.resume() {
+			resumed = append(resumed, r.rng)
+		}
+	}
+	return resumed
 }
 
 // Run watches until ctx ends, and returns nil then. What keeps etcd from being

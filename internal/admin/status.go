@@ -39,10 +39,24 @@ type Range struct {
 	// changes of the next one were.
 	Position int64  `json:"position"`
 	Admitted int    `json:"admitted,omitempty"`
-	State    string `json:"state"` // "starting", "seeding", "watching", "retrying" or "halted"
+	State    string `json:"state"` // "starting", "seeding", "repairing", "watching", "retrying" or "halted"
 	Ready    bool   `json:"ready"`
 	Error    string `json:"error,omitempty"`
 	Hint     string `json:"hint,omitempty"`
+	// Gap is the last stretch of history that could not be read, since the start
+	// of the process.
+	Gap *Gap `json:"gap,omitempty"`
+}
+
+// Gap is a stretch of history that was repaired by comparing.
+type Gap struct {
+	Reason  string    `json:"reason"` // "compacted", "rolled_back" or "diverged"
+	From    int64     `json:"from"`   // the first revision that was not read
+	To      int64     `json:"to"`     // the revision that the range was compared at
+	Created int       `json:"created"`
+	Changed int       `json:"changed"`
+	Deleted int       `json:"deleted"`
+	At      time.Time `json:"at"`
 }
 
 // Rules is what the rule files gave.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"keyhook"
+	"keyhook/checkpoint"
 	"keyhook/dispatcher"
 	"keyhook/internal/telemetry"
 	"keyhook/rules"
@@ -30,7 +31,7 @@ type consumer struct {
 	// whoever holds it for writing knows that nothing of the set is on its way.
 	mu     sync.RWMutex
 	set    *rules.Set
-	source rules.Source
+	source string
 
 	samples samples
 }
@@ -44,8 +45,8 @@ func (c *consumer) replace(set *rules.Set, before func()) {
 	c.set = set
 }
 
-// identify names the history that events belong to, before the first of them.
-func (c *consumer) identify(source rules.Source) {
+// identify names the etcd that events come from, before the first of them.
+func (c *consumer) identify(source string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.source = source
@@ -57,7 +58,7 @@ func (c *consumer) Admit(ctx context.Context, b *watch.Batch) error {
 	defer c.mu.RUnlock()
 
 	err := c.dispatcher.Admit(ctx, &dispatcher.Batch{
-		Deliveries: c.evaluate(b.Events),
+		Deliveries: c.evaluate(b.Epoch, b.Events),
 		Mirror:     b.Mirror,
 		Drop:       b.Drop,
 		States:     b.States,
@@ -74,10 +75,21 @@ func (c *consumer) Admit(ctx context.Context, b *watch.Batch) error {
 // Flush implements [watch.Consumer].
 func (c *consumer) Flush(ctx context.Context) error { return c.dispatcher.Flush(ctx) }
 
-func (c *consumer) evaluate(events []*keyhook.Event) []*keyhook.Delivery {
+// Identify implements [watch.Consumer].
+func (c *consumer) Identify(ctx context.Context, id checkpoint.Identity) error {
+	err := c.dispatcher.Identify(ctx, id)
+	if errors.Is(err, dispatcher.ErrStopped) {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
+}
+
+func (c *consumer) evaluate(epoch uint64, events []*keyhook.Event) []*keyhook.Delivery {
 	if len(events) == 0 {
 		return nil
 	}
+	source := rules.Source{Name: c.source, Epoch: epoch}
 	res, ok := c.results.Get().(*rules.Result)
 	if !ok {
 		res = new(rules.Result)
@@ -87,7 +99,7 @@ func (c *consumer) evaluate(events []*keyhook.Event) []*keyhook.Delivery {
 	var owed []*keyhook.Delivery
 	for _, e := range events {
 		res.Reset()
-		c.set.Evaluate(c.source, e, res)
+		c.set.Evaluate(source, e, res)
 		for _, m := range res.Matches {
 			c.metrics.Matched(m.Rule)
 		}

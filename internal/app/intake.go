@@ -15,7 +15,6 @@ import (
 	"keyhook/dispatcher"
 	"keyhook/internal/config"
 	"keyhook/internal/telemetry"
-	"keyhook/rules"
 	"keyhook/watch"
 )
 
@@ -41,8 +40,12 @@ func (r *run) follow(ctx context.Context) error {
 	}
 	loaded := r.dispatcher.Checkpoint()
 	id := checkpoint.Identity{Source: r.opts.Plan.Config.Source, ClusterID: cluster, Epoch: loaded.Epoch}
-	if id.Source == "" {
-		id.Source = fmt.Sprintf("/etcd/%x", cluster)
+	switch {
+	case id.Source != "":
+	case isDefaultSource(loaded.Source): // also if another cluster has taken the place of the first
+		id.Source = loaded.Source
+	default:
+		id.Source = fmt.Sprintf(defaultSource, cluster)
 	}
 	if loaded.Source != "" && loaded.Source != id.Source {
 		r.log.Warn("the source has another name: a change that is read again after a crash gets another id than before",
@@ -57,7 +60,8 @@ func (r *run) follow(ctx context.Context) error {
 		}
 		return fmt.Errorf("make the source durable: %w", err)
 	}
-	r.consumer.identify(rules.Source{Name: id.Source, Epoch: id.Epoch})
+	r.consumer.identify(id.Source)
+	r.sourceName.Store(&id.Source)
 
 	w, err := r.newWatcher(id, loaded.Ranges)
 	if err != nil {
@@ -66,19 +70,29 @@ func (r *run) follow(ctx context.Context) error {
 	return w.Run(ctx)
 }
 
+// defaultSource names an etcd after its cluster.
+const defaultSource = "/etcd/%x"
+
+func isDefaultSource(source string) bool {
+	var cluster uint64
+	n, err := fmt.Sscanf(source, defaultSource, &cluster)
+	return n == 1 && err == nil && source == fmt.Sprintf(defaultSource, cluster)
+}
+
 func (r *run) newWatcher(id checkpoint.Identity, states []checkpoint.RangeState) (*watch.Watcher, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w, err := watch.New(watch.Config{
-		Client:   r.client,
-		Ranges:   r.rules.ranges,
-		States:   states,
-		Start:    r.opts.Plan.Config.Etcd.Start,
-		Identity: id,
-		Mirror:   r.store,
-		Consumer: r.consumer,
-		Logger:   r.log,
-		Observer: observer{r.metrics},
+		Client:    r.client,
+		Ranges:    r.rules.ranges,
+		States:    states,
+		Start:     r.opts.Plan.Config.Etcd.Start,
+		HaltOnGap: r.opts.Plan.Config.Etcd.OnGap == config.Halt,
+		Identity:  id,
+		Mirror:    r.store,
+		Consumer:  r.consumer,
+		Logger:    r.log,
+		Observer:  observer{r.metrics},
 	})
 	if err == nil {
 		r.warnGivenUp(states, r.rules.ranges)
@@ -201,11 +215,11 @@ type observer struct{ metrics *telemetry.Metrics }
 
 var _ watch.Observer = observer{}
 
-func (o observer) Events(r keyhook.Range, n int)     { o.metrics.Events(r, n) }
-func (o observer) Duplicates(r keyhook.Range, n int) { o.metrics.Duplicates(r, n) }
-func (o observer) Mismatches(r keyhook.Range, n int) { o.metrics.Mismatches(r, n) }
-func (o observer) Gap(keyhook.Range, watch.Kind)     { o.metrics.Gap() }
-func (observer) Position(keyhook.Range, int64)       {}
-func (observer) Removed(keyhook.Range)               {}
-func (observer) Revision(int64)                      {}
-func (observer) Compacted(int64)                     {}
+func (o observer) Events(r keyhook.Range, n int)        { o.metrics.Events(r, n) }
+func (o observer) Duplicates(r keyhook.Range, n int)    { o.metrics.Duplicates(r, n) }
+func (o observer) Mismatches(r keyhook.Range, n int)    { o.metrics.Mismatches(r, n) }
+func (o observer) Gap(keyhook.Range, keyhook.GapReason) { o.metrics.Gap() }
+func (observer) Position(keyhook.Range, int64)          {}
+func (observer) Removed(keyhook.Range)                  {}
+func (observer) Revision(int64)                         {}
+func (observer) Compacted(int64)                        {}

@@ -272,19 +272,10 @@ func TestAConditionThatFailsIsCountedAndLogged(t *testing.T) {
 	}
 }
 
-// History that is gone halts the range, and says so; what is owed goes out.
+// History that is gone halts the range where that is asked for, and says so; what
+// is owed goes out.
 func TestAHistoryThatWasRolledBackHalts(t *testing.T) {
-	s := newSite(t)
-	s.write("rules/a.yaml", s.rule("a", "/a/", "saw"))
-	p := s.up()
-	s.put("/a/x", "1")
-	s.expect("saw PUT x=1")
-	saved := s.etcd.Save()
-	s.box.SetReply(func(inbox.Request) inbox.Reply { return inbox.Reply{Status: http.StatusServiceUnavailable} })
-	s.put("/a/x", "2")
-	p.eventually("it is owed", func() bool { return p.metric(`keyhook_owed{sink="a-sink"}`) == "1" })
-
-	s.etcd.Restore(saved)
+	s, p := aRollback(t, "  on_gap: halt\n")
 	p.eventually("the range is halted", func() bool {
 		st := p.status()
 		return !st.Ready && len(st.Ranges) == 1 && st.Ranges[0].State == "halted" && st.Ranges[0].Hint != ""
@@ -294,4 +285,44 @@ func TestAHistoryThatWasRolledBackHalts(t *testing.T) {
 	if got := p.metric("keyhook_gaps_total"); got != "1" {
 		t.Errorf("keyhook_gaps_total is %s", got)
 	}
+}
+
+// Unless it is asked to halt it goes on: what the key holds now is told, behind
+// what was owed of it, and with an id of its own.
+func TestAHistoryThatWasRolledBackIsRepaired(t *testing.T) {
+	s, p := aRollback(t, "")
+	p.eventually("the gap is repaired", func() bool {
+		st := p.status()
+		return st.Ready && st.Epoch == 1 && st.Ranges[0].Gap != nil && st.Ranges[0].Gap.Reason == "rolled_back"
+	})
+	s.box.SetReply(nil)
+	s.expect("saw PUT x=1", "saw PUT x=2", "saw PUT x=1")
+	ids := make(map[string]bool)
+	for _, r := range s.box.Requests() {
+		ids[r.ID] = true
+	}
+	if len(ids) != 3 {
+		t.Errorf("%d ids", len(ids))
+	}
+	if got := p.metric("keyhook_gaps_total"); got != "1" {
+		t.Errorf("keyhook_gaps_total is %s", got)
+	}
+}
+
+// aRollback runs keyhook over one: x=1 was delivered, x=2 is owed, and etcd is
+// where it was between the two.
+func aRollback(t *testing.T, etcd string) (*site, *process) {
+	t.Helper()
+	s := newSite(t)
+	s.configure(etcd)
+	s.write("rules/a.yaml", s.rule("a", "/a/", "saw"))
+	p := s.up()
+	s.put("/a/x", "1")
+	s.expect("saw PUT x=1")
+	saved := s.etcd.Save()
+	s.box.SetReply(func(inbox.Request) inbox.Reply { return inbox.Reply{Status: http.StatusServiceUnavailable} })
+	s.put("/a/x", "2")
+	p.eventually("it is owed", func() bool { return p.metric(`keyhook_owed{sink="a-sink"}`) == "1" })
+	s.etcd.Restore(saved)
+	return s, p
 }

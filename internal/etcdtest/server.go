@@ -44,6 +44,11 @@ func WithTLS() Option {
 	return func(s *Server) { s.tls = newTLS(s.t, s.dir) }
 }
 
+// WithToken makes the server's cluster another one than those of other tokens.
+func WithToken(token string) Option {
+	return WithConfig(func(c *embed.Config) { c.InitialClusterToken = token })
+}
+
 // WithConfig changes the configuration of the server.
 func WithConfig(change func(*embed.Config)) Option {
 	return func(s *Server) { change(s.cfg) }
