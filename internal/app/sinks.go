@@ -56,28 +56,35 @@ func dispatcherSinks(specs []rules.SinkSpec, version string, log *slog.Logger) (
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("sink %q: %w", spec.Name, err), closeSinks(all))
 		}
-		all = append(all, dispatcher.Sink{
-			Name:        spec.Name,
-			Deliverer:   deliverer,
-			Concurrency: spec.Concurrency,
-			Rate:        spec.Rate,
-			Retry: dispatcher.Retry{
-				Initial:     spec.Retry.Initial,
-				Multiplier:  spec.Retry.Multiplier,
-				Max:         spec.Retry.Max,
-				Jitter:      spec.Retry.Jitter,
-				MaxAttempts: spec.Retry.MaxAttempts,
-				MaxAge:      spec.Retry.MaxAge,
-			},
-			Fingerprint: fingerprint(spec),
-			Breaker: dispatcher.Breaker{
-				Off: spec.Breaker.Off, Failures: spec.Breaker.Failures, Open: spec.Breaker.Open, Probes: spec.Breaker.Probes,
-			},
-			MaxOwed:      spec.MaxOwed,
-			DeadLetterTo: spec.DeadLetter,
-		})
+		sink := DispatcherSink(spec)
+		sink.Deliverer = deliverer
+		all = append(all, sink)
 	}
 	return all, nil
+}
+
+// DispatcherSink returns how the dispatcher treats a sink, without what
+// delivers.
+func DispatcherSink(spec rules.SinkSpec) dispatcher.Sink {
+	return dispatcher.Sink{
+		Name:        spec.Name,
+		Concurrency: spec.Concurrency,
+		Rate:        spec.Rate,
+		Retry: dispatcher.Retry{
+			Initial:     spec.Retry.Initial,
+			Multiplier:  spec.Retry.Multiplier,
+			Max:         spec.Retry.Max,
+			Jitter:      spec.Retry.Jitter,
+			MaxAttempts: spec.Retry.MaxAttempts,
+			MaxAge:      spec.Retry.MaxAge,
+		},
+		Fingerprint: fingerprint(spec),
+		Breaker: dispatcher.Breaker{
+			Off: spec.Breaker.Off, Failures: spec.Breaker.Failures, Open: spec.Breaker.Open, Probes: spec.Breaker.Probes,
+		},
+		MaxOwed:      spec.MaxOwed,
+		DeadLetterTo: spec.DeadLetter,
+	}
 }
 
 // tryOut tries sinks, at the start and after each reload, so that a mistake in

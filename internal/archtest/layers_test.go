@@ -68,7 +68,7 @@ var layers = []layer{
 		"keyhook/internal/config", "keyhook/internal/telemetry", "keyhook/internal/admin", "keyhook/internal/backlog", "keyhook/internal/strictyaml",
 	}, knows: []string{modules, http, etcdClient, nats, pebble, cel}},
 	{path: "keyhook/internal/cli", may: []string{
-		"keyhook", "keyhook/watch", "keyhook/rules", "keyhook/internal/app", "keyhook/internal/backlog", "keyhook/internal/inbox/...", "keyhook/internal/config", "keyhook/internal/devserver",
+		"keyhook", "keyhook/watch", "keyhook/rules/...", "keyhook/internal/app", "keyhook/internal/backlog", "keyhook/internal/inbox/...", "keyhook/internal/config", "keyhook/internal/devserver",
 		"keyhook/internal/strictyaml", "keyhook/internal/telemetry", "keyhook/examples/...",
 	}, knows: everything},
 	{path: "keyhook/cmd/keyhook", may: []string{"keyhook/internal/cli"}, knows: everything},

@@ -123,7 +123,7 @@ admin: {listen: "0.0.0.0:80", token: {file: token}}
 metrics: {per_rule: false}
 log: {level: debug, format: json}
 `})
-	c, problems := load(filepath.Join(dir, "keyhook.yaml"), environment(map[string]string{"ETCD_PASSWORD": "hunter2"}))
+	c, problems := LoadWith(filepath.Join(dir, "keyhook.yaml"), environment(map[string]string{"ETCD_PASSWORD": "hunter2"}))
 	if len(problems) > 0 || len(c.Warnings) > 0 {
 		t.Fatalf("problems %v, warnings %v", problems, c.Warnings)
 	}
@@ -204,7 +204,7 @@ func TestMistakes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := write(t, map[string]string{"keyhook.yaml": tt.yaml})
 			path := filepath.Join(dir, "keyhook.yaml")
-			_, problems := load(path, environment(nil))
+			_, problems := LoadWith(path, environment(nil))
 			if len(problems) != 1 {
 				t.Errorf("%d problems", len(problems))
 			}
@@ -225,7 +225,7 @@ sauce: /etcd/prod
 admin: {listen: x}
 `})
 	path := filepath.Join(dir, "keyhook.yaml")
-	c, problems := load(path, environment(nil))
+	c, problems := LoadWith(path, environment(nil))
 	want := []string{":2:14: ", ":4:10: ", ":5:13: ", ":6:1: ", ":7:17: "}
 	if len(problems) != len(want) {
 		t.Fatalf("got %d problems:\n%s", len(problems), problems)
@@ -269,6 +269,7 @@ func TestRuleFiles(t *testing.T) {
 		"rules/a.yaml":       "a",
 		"rules/.#a.yaml":     "an editor's",
 		"rules/notes.txt":    "",
+		"rules/a_test.yaml":  "of tests",
 		"more.yaml":          "more",
 		"rules/sub/far.yaml": "",
 	})

@@ -74,10 +74,11 @@ func (s *secretField) DecodeYAML(n *strictyaml.Node) {
 // With problems it still returns what could be understood, so that the rules
 // can be looked at in the same go; nothing must be started from it.
 func Load(path string) (*Config, strictyaml.Problems) {
-	return load(path, strictyaml.Environment{})
+	return LoadWith(path, strictyaml.Environment{})
 }
 
-func load(path string, env strictyaml.Environment) (*Config, strictyaml.Problems) {
+// LoadWith is as [Load], with secrets from env.
+func LoadWith(path string, env strictyaml.Environment) (*Config, strictyaml.Problems) {
 	data, err := read(path)
 	if err != nil {
 		p := strictyaml.Position{Path: path}.Problemf("cannot read the configuration: %s", reason(err))

@@ -43,7 +43,7 @@ func (c *Config) RulePaths() ([]string, strictyaml.Problems) {
 		}
 		found := false
 		for _, path := range matches {
-			if hidden(path) && !hidden(glob.Pattern) {
+			if hidden(path) && !hidden(glob.Pattern) || ofTests(path) && !ofTests(glob.Pattern) {
 				continue
 			}
 			found = true
@@ -63,3 +63,9 @@ func (c *Config) RulePaths() ([]string, strictyaml.Problems) {
 // hidden reports whether a wildcard should pass over path, as in a shell:
 // editors keep their own files under such names.
 func hidden(path string) bool { return strings.HasPrefix(filepath.Base(path), ".") }
+
+// ofTests reports whether path, or a pattern, is of files that hold tests of
+// rules: they stand beside the rules.
+func ofTests(path string) bool {
+	return strings.HasSuffix(path, "_test.yaml") || strings.HasSuffix(path, "_test.yml")
+}

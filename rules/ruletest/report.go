@@ -15,24 +15,24 @@ type Report struct {
 	Coverage *Coverage // nil: not asked for
 }
 
-// Failed reports whether any test has failed.
-func (r *Report) Failed() bool {
+// Count returns how many tests were run, and how many have failed.
+func (r *Report) Count() (tests, failed int) {
 	for i := range r.Files {
-		if r.Files[i].Failed() > 0 {
-			return true
-		}
+		tests += len(r.Files[i].Tests)
+		failed += r.Files[i].Failed()
 	}
-	return false
+	return tests, failed
 }
 
 // WriteText writes r for people: each test that failed, with why; those that
 // passed only if all is set.
 func (r *Report) WriteText(w io.Writer, all bool) error {
 	var b strings.Builder
-	tests, failed := 0, 0
 	for i := range r.Files {
 		f := &r.Files[i]
-		tests, failed = tests+len(f.Tests), failed+f.Failed()
+		if len(f.Tests) == 0 {
+			continue // none was asked for
+		}
 		state := "ok  "
 		if f.Failed() > 0 {
 			state = "FAIL"
@@ -44,9 +44,6 @@ func (r *Report) WriteText(w io.Writer, all bool) error {
 	}
 	if r.Coverage != nil {
 		r.Coverage.write(&b)
-	}
-	if failed > 0 {
-		fmt.Fprintf(&b, "\n%d of %s failed\n", failed, counted(tests, "test"))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -168,7 +165,8 @@ type jsonBranch struct {
 
 // JSON returns r in a form that can be written as JSON.
 func (r *Report) JSON() any {
-	out := jsonReport{Passed: !r.Failed(), Files: []jsonFile{}}
+	_, failed := r.Count()
+	out := jsonReport{Passed: failed == 0, Files: []jsonFile{}}
 	for _, f := range r.Files {
 		file := jsonFile{Path: f.Path, Tests: []jsonTest{}}
 		for _, t := range f.Tests {

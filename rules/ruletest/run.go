@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"time"
 
@@ -56,10 +57,13 @@ type Failure struct {
 	update *update // what would make it right
 }
 
-// Run runs the tests of f.
-func (f *File) Run() FileResult {
+// Run runs the tests of f whose names match the pattern; nil: all of them.
+func (f *File) Run(pattern *regexp.Regexp) FileResult {
 	res := FileResult{Path: f.Path}
 	for _, t := range f.spec.Tests {
+		if pattern != nil && !pattern.MatchString(t.Title.Value) {
+			continue
+		}
 		began := time.Now()
 		p, err := f.play(t)
 		one := TestResult{Name: t.Title.Value, Position: t.Title.Position}

@@ -38,7 +38,7 @@ func TestStories(t *testing.T) {
 			if len(problems) > 0 {
 				return problems.Error()
 			}
-			res := f.Run()
+			res := f.Run(nil)
 			switch d.Cmd {
 			case "test":
 				report := &Report{Files: []FileResult{res}}
@@ -87,7 +87,7 @@ func updated(t *testing.T, r *Runner, f *File, res FileResult) string {
 	if len(problems) > 0 {
 		t.Fatalf("after an update of %d:\n%s\n%s", n, after, problems.Error())
 	}
-	if now := again.Run(); now.Failed() > 0 {
+	if now := again.Run(nil); now.Failed() > 0 {
 		t.Errorf("after an update of %d the tests fail:\n%s", n, after)
 	}
 	return string(after)
