@@ -113,7 +113,7 @@ Then write a keyhook.yaml and:    keyhook check && keyhook run`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{message: err.Error(), hint: "`" + cmd.CommandPath() + " --help` lists the flags"}
 	})
-	root.AddCommand(runCommand(p), devCommand(p), checkCommand(), healthCommand(), versionCommand())
+	root.AddCommand(runCommand(p), devCommand(p), checkCommand(), testCommand(), healthCommand(), versionCommand())
 	return root
 }
 
