@@ -3,6 +3,7 @@
 package dev_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -69,4 +70,24 @@ rules: [{name: leaders, keys: "/service/{x...}", send: {sink: bus, subject: '"a.
 		t.Fatalf("got %v\n%s", err, screen)
 	}
 	screen.await(t, `✗ dead letter  leaders ⇒ bus  rejected`)
+}
+
+// Who is told of dead letters is told here as well, in a stream that is there.
+func TestDeadLettersAreToldOnNATS(t *testing.T) {
+	clean(t)
+	config := configuration(t, "rules: [rules.yaml]\n", `
+sinks:
+  - {name: s, webhook: {url: "http://127.0.0.1:1/"}, dead_letter: morgue}
+  - {name: morgue, nats: {url: "nats://127.0.0.1:1", jetstream: true, stream: MORGUE}}
+rules: [{name: leaders, keys: "/service/{x...}", send: {sink: s, body: event.json.missing}}]
+`)
+	screen := newScreen()
+	ctx, interrupt := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- dev.Run(ctx, dev.Options{Config: config, Out: screen}) }()
+	screen.await(t, `→ stored  keyhook ⇒ NATS\n.*\n        subject keyhook\.dead_letter  number 1 of the stream MORGUE\n        CloudEvent keyhook\.dead_letter about /service/prod-db/leader`)
+	interrupt()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }

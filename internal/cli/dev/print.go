@@ -111,13 +111,13 @@ func (p *printer) message(m natsinbox.Message, d *keyhook.Delivery) {
 		p.in(dim, "id") + " " + p.in(dim, m.ID),
 		p.in(dim, "subject") + " " + printable(m.Subject) + p.in(dim, where),
 	}, describe(m.Header, m.Body)...)
-	p.delivery(p.in(green, answer), "", "", d, m.Time, lines)
+	p.delivery(p.in(green, answer), "NATS", "", d, m.Time, lines)
 }
 
 // delivery prints what has come of an attempt, and the lines below it, in one
 // piece.
 func (p *printer) delivery(answer, sink, attempt string, d *keyhook.Delivery, at time.Time, lines []string) {
-	rule, took := "", ""
+	rule, took := "keyhook", ""
 	if d != nil {
 		rule, sink = d.Rule, d.Sink
 		took = p.in(dim, "  "+at.Sub(d.Event.Time).Round(100*time.Microsecond).String())

@@ -27,6 +27,7 @@ func (s *session) redirect(dir string) {
 
 // toInbox makes a sink deliver into this process.
 func (s *session) toInbox(ctx context.Context, spec *rules.SinkSpec) {
+	defer s.expectDeadLetters(ctx, spec)
 	if spec.Webhook != nil {
 		w := *spec.Webhook
 		w.URL = strictyaml.NewSecret(s.inbox.URL() + "/" + url.PathEscape(spec.Name))
@@ -51,6 +52,27 @@ func (s *session) toInbox(ctx context.Context, spec *rules.SinkSpec) {
 	s.mu.Unlock()
 	if n.Stream != "" {
 		s.trouble(ctx, s.bus.AddStream(ctx, n.Stream))
+	}
+}
+
+// expectDeadLetters prepares for the stories of dead letters, which no rule
+// sends: one of a sink and the sink that is told of its dead letters is known
+// first.
+func (s *session) expectDeadLetters(ctx context.Context, spec *rules.SinkSpec) {
+	s.mu.Lock()
+	if spec.DeadLetter != "" {
+		s.told[spec.DeadLetter] = true
+	}
+	var all []busSink
+	for name := range s.told {
+		if to, known := s.buses[name]; known {
+			s.deadLetters = to.way
+			all = append(all, to)
+		}
+	}
+	s.mu.Unlock()
+	for _, to := range all {
+		s.trouble(ctx, s.bus.Expect(ctx, to.way, to.stream, rules.DeadLetterSubject))
 	}
 }
 
@@ -114,12 +136,16 @@ func (s *session) arrived(r inbox.Request) {
 }
 
 // way says how a message travels that has come by NATS.
-func (s *session) way(id string) natsinbox.Way {
-	d := s.ledger.delivery(id)
-	if d == nil {
+func (s *session) way(id, subject string) natsinbox.Way {
+	if d := s.ledger.delivery(id); d != nil {
+		return s.busSink(d.Sink).way
+	}
+	if subject != rules.DeadLetterSubject {
 		return natsinbox.Unknown
 	}
-	return s.busSink(d.Sink).way
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.deadLetters
 }
 
 // heard is told of each message that has arrived by NATS.

@@ -57,10 +57,12 @@ type session struct {
 	inbox  *inbox.Server
 	bus    *natsinbox.Inbox
 
-	mu     sync.Mutex
-	buses  map[string]busSink // by name of the sink
-	refuse string             // the first attempt at a change of this key and value is refused
-	over   bool               // the story is; what changes now is somebody else's
+	mu          sync.Mutex
+	buses       map[string]busSink // by name of the sink
+	told        map[string]bool    // sinks that are told of dead letters
+	deadLetters natsinbox.Way      // how they are told, if by NATS
+	refuse      string             // the first attempt at a change of this key and value is refused
+	over        bool               // the story is; what changes now is somebody else's
 }
 
 // Run plays until ctx ends, or until the end of the story. It returns an error
@@ -75,7 +77,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	s := &session{
 		Options: o, print: newPrinter(o.Out), ledger: newLedger(),
-		leases: make(map[string]clientv3.LeaseID), buses: make(map[string]busSink),
+		leases: make(map[string]clientv3.LeaseID), buses: make(map[string]busSink), told: make(map[string]bool),
 	}
 	dir, err := os.MkdirTemp("", "keyhook-dev-")
 	if err != nil {

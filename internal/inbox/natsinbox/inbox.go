@@ -36,8 +36,8 @@ const (
 // Config says what an inbox does with messages. Both functions are required, and
 // are called by several goroutines at once.
 type Config struct {
-	// Way returns how the delivery with this id travels.
-	Way func(id string) Way
+	// Way returns how the delivery with this id travels, which came on subject.
+	Way func(id, subject string) Way
 	// Arrived is told of each message when it has arrived.
 	Arrived func(Message)
 }
@@ -183,7 +183,7 @@ func (b *Inbox) make(ctx context.Context, name string) error {
 // stored is told of what streams hold.
 func (b *Inbox) stored(m jetstream.Msg) {
 	id := m.Headers().Get(nats.MsgIdHdr)
-	if b.cfg.Way(id) != JetStream {
+	if b.cfg.Way(id, m.Subject()) != JetStream {
 		return
 	}
 	message := Message{ID: id, Way: JetStream, Time: time.Now(), Subject: m.Subject(), Header: m.Headers(), Body: m.Data()}
@@ -216,7 +216,7 @@ func (b *Inbox) listen(subject string) error {
 // heard is told of what is published.
 func (b *Inbox) heard(m *nats.Msg) {
 	id := m.Header.Get(nats.MsgIdHdr)
-	way := b.cfg.Way(id)
+	way := b.cfg.Way(id, m.Subject)
 	if way != Core && way != Request {
 		return
 	}
