@@ -108,6 +108,16 @@ func (c *Cluster) Restore(ctx context.Context, s Snapshot) error {
 	return c.AwaitHealthy(ctx)
 }
 
+// Restores returns when the cluster was restored: after the last moment of one
+// era and before the first of the next.
+func (c *Cluster) Restores() []time.Time {
+	times := make([]time.Time, 0, len(c.eras))
+	for _, e := range c.eras[1:] {
+		times = append(times, e.began)
+	}
+	return times
+}
+
 // end stops the cluster and keeps the databases of the members: together they
 // hold whatever any of them can have told.
 func (c *Cluster) end(ctx context.Context) error {

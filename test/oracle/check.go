@@ -18,8 +18,16 @@ type change struct {
 	tried    bool
 	settled  bool
 	arrival  int       // of the first success
-	answered time.Time // the last success
+	known    time.Time // the last success so far, while the order is checked
+	answered time.Time // the same, while repeats are
 	unread   bool
+}
+
+func (s *change) change() *Change {
+	if s == nil {
+		return nil
+	}
+	return s.Change
 }
 
 // identity is what a message tells of which change it is about. Two changes
@@ -197,11 +205,37 @@ func (c *checking) repaired() {
 			if last == nil {
 				continue
 			}
-			if knows := c.knows(key, last.place); !same(knows, last.Change) {
-				c.report.breach(Reliable, "%v was not repaired: of %q it ends with %v, and the receiver knows %v", g, key, last, knows)
+			switch knows := c.knows(key, last.place); {
+			case same(knows.change(), last.Change):
+			case c.forgotten(key, g, knows, last):
+				c.report.Forgotten++
+			default:
+				c.report.breach(Reliable, "%v was not repaired: of %q it ends with %v, and the receiver knows %v", g, key, last, knows.change())
 			}
 		}
 	}
+}
+
+// forgotten reports whether keyhook cannot know that the receiver knows
+// something else than what a gap ends with: it told it right before it was
+// killed, all changes since then are gone, and the last one made the key what it
+// was when keyhook last wrote down what it had read.
+func (c *checking) forgotten(key string, g Gap, knows, last *change) bool {
+	if knows == nil || !g.holds(knows.Moment()) || !same(last.Change, c.before(key, g)) {
+		return false
+	}
+	at, _ := slices.BinarySearchFunc(c.Kills, knows.known, time.Time.Compare)
+	return at < len(c.Kills) && c.Kills[at].Sub(knows.known) <= c.Window
+}
+
+// before returns what a key held when a gap began, nil if nothing.
+func (c *checking) before(key string, g Gap) *Change {
+	for _, s := range slices.Backward(c.byKey[key]) {
+		if s.Moment().Compare(g.From) < 0 {
+			return put(s.Change)
+		}
+	}
+	return nil
 }
 
 // lastIn returns the last change of a key in a gap, nil if there is none.
@@ -216,11 +250,11 @@ func (c *checking) lastIn(key string, g Gap) *change {
 
 // knows returns the change up to a place that the receiver has been told last;
 // nil if it knows of none. What was there before keyhook was ready it knows.
-func (c *checking) knows(key string, place int) *Change {
+func (c *checking) knows(key string, place int) *change {
 	changes := c.byKey[key][:place+1]
 	for _, s := range slices.Backward(changes) {
 		if s.settled || !s.Restored && !c.late(s.Change) {
-			return s.Change
+			return s
 		}
 	}
 	return nil

@@ -92,6 +92,10 @@ type Report struct {
 	Repeats   int // successes of what had succeeded before
 	Bound     int // of Repeats
 	Bookmarks int
+	// Forgotten counts keys of which the receiver knows more than keyhook after a
+	// kill and a gap: told, killed before it was written down, taken back within
+	// the gap.
+	Forgotten int
 	// Oldest is the longest time before a kill that something succeeded which was
 	// delivered again.
 	Oldest     time.Duration
@@ -117,6 +121,9 @@ func (r *Report) String() string {
 		r.Changes, r.Attempts, r.Delivered, r.Repeats, r.Bound, r.Oldest.Round(time.Millisecond))
 	if r.Synthetic > 0 {
 		s += fmt.Sprintf(", %d synthetic", r.Synthetic)
+	}
+	if r.Forgotten > 0 {
+		s += fmt.Sprintf(", %d forgotten", r.Forgotten)
 	}
 	if r.Bookmarks > 0 {
 		s += fmt.Sprintf(", %d bookmarks", r.Bookmarks)

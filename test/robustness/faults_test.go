@@ -289,7 +289,6 @@ func restore(r *testRun, s *step) error {
 	if err := r.etcd.Restore(r.ctx, snapshot); err != nil {
 		return err
 	}
-	r.restored = append(r.restored, time.Now())
 	r.story.tell("restored to revision %d, keyhook had read %+v", snapshot.Revision, before.Ranges)
 	if past == 0 {
 		return nil

@@ -178,7 +178,7 @@ func (r *testRun) gaps(all []lab.Gap, prefix string) (stated []oracle.Gap, unfou
 		}
 		r.story.tell("keyhook repaired %v, said at %s", g, g.Time.UTC().Format("15:04:05.000"))
 		era := 0
-		for _, at := range r.restored {
+		for _, at := range r.etcd.Restores() {
 			if g.Time.After(at) {
 				era++
 			}

@@ -39,8 +39,7 @@ type testRun struct {
 	firstly   uint64
 	kills     []time.Time
 	compacted []compaction
-	era       int // restores that were begun
-	restored  []time.Time
+	era       int    // restores that were begun
 	followed  int    // restores that keyhook has noticed
 	epoch     uint64 // before the last one
 }
