@@ -373,7 +373,7 @@ func (m *machine) retry(t moment, c *chain, it *item, err error) keyhook.Outcome
 // superseded reports whether a newer change of the head's key waits behind it.
 func (c *chain) superseded() bool {
 	for it := c.head.next; it != nil; it = it.next {
-		if string(it.d.Event.Key) == string(c.head.d.Event.Key) {
+		if it.d.OnFailure == keyhook.Supersede && string(it.d.Event.Key) == string(c.head.d.Event.Key) {
 			return it == c.head.next
 		}
 	}
@@ -395,8 +395,6 @@ func (m *machine) rest(t moment, c *chain) {
 // advance goes on with a chain whose head has gone.
 func (m *machine) advance(t moment, c *chain) {
 	switch {
-	case c.after > m.durableSequence:
-		m.park(c)
 	case c.head != nil:
 		m.rest(t, c)
 	case c.cold > 0:

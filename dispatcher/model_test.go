@@ -36,6 +36,7 @@ type world struct {
 	dead      map[string]bool  // ids
 	gone      map[string]bool  // ids superseded, as reported
 	firsts    map[string][]int // (rule, key) → index in history of first successes
+	orders                     // what somebody has asked for
 }
 
 // change is one batch of one delivery.
@@ -70,8 +71,12 @@ func (w *world) admit(n int) {
 			c.id = fmt.Sprint(len(w.history))
 			w.history = append(w.history, c)
 		}
+		d := w.history[w.admitted].delivery()
+		if rapid.IntRange(0, 9).Draw(w.t, "rejected") == 9 { // by rules that may have changed since it came first
+			d.Rejected = &keyhook.Rejection{Reason: keyhook.ReasonRender, Error: "no message"}
+		}
 		w.m.admit(w.now, &Batch{
-			Deliveries: []*keyhook.Delivery{w.history[w.admitted].delivery()},
+			Deliveries: []*keyhook.Delivery{d},
 			States: []checkpoint.RangeState{{
 				Range: keyhook.Prefix([]byte("k")), Position: keyhook.After(int64(w.admitted + 1)),
 			}},
@@ -112,14 +117,17 @@ func (w *world) takeEnds() {
 			w.dead[e.d.ID] = true
 		case keyhook.Superseded:
 			w.gone[e.d.ID] = true
-		case keyhook.Delivered, keyhook.Retried, keyhook.Held, keyhook.Interrupted:
+		case keyhook.Delivered, keyhook.Retried, keyhook.Held, keyhook.Interrupted, keyhook.Purged:
 		}
 	}
-	w.m.ends = nil
+	w.m.ends, w.m.turns = nil, nil
 }
 
 // success holds a delivery against the promise of order.
 func (w *world) success(d *keyhook.Delivery) {
+	if w.checkOrders(d) {
+		return
+	}
 	var at int
 	if _, err := fmt.Sscan(d.ID, &at); err != nil {
 		w.t.Fatal(err)
@@ -135,7 +143,7 @@ func (w *world) success(d *keyhook.Delivery) {
 	name := d.Rule + "/" + d.Sink + "/" + string(d.Event.Key)
 	for before := range at {
 		c := w.history[before]
-		if c.rule+"/"+c.sink+"/"+c.key == name && !w.succeeded[c.id] && !w.dead[c.id] && d.OnFailure == keyhook.Block {
+		if c.rule+"/"+c.sink+"/"+c.key == name && !w.succeeded[c.id] && !w.dead[c.id] && !w.purged[c.id] && d.OnFailure == keyhook.Block {
 			w.t.Fatalf("%s was delivered before %s of the same key", d.ID, c.id)
 		}
 	}
@@ -170,22 +178,27 @@ func (w *world) endCommit() {
 	if w.running == nil {
 		return
 	}
+	w.commit()
+	w.running = nil
+	w.m.committed(w.now)
+}
+
+func (w *world) commit() {
 	if err := w.store.Commit(context.Background(), w.running); err != nil {
 		w.t.Fatal(err)
 	}
-	w.running = nil
-	w.m.committed(w.now)
+	for _, a := range w.running.Admitted {
+		w.durable[a.Delivery.ID] = true
+	}
 }
 
 // crash forgets everything but the store. A commit that was running may have
 // become durable, or not.
 func (w *world) crash() {
 	if w.running != nil && rapid.Bool().Draw(w.t, "the running commit was done") {
-		if err := w.store.Commit(context.Background(), w.running); err != nil {
-			w.t.Fatal(err)
-		}
+		w.commit()
 	}
-	w.running, w.inFlight, w.loads = nil, nil, nil
+	w.running, w.inFlight, w.loads, w.asked = nil, nil, nil, nil
 	w.open()
 }
 
@@ -212,6 +225,7 @@ func (w *world) pass(d time.Duration) {
 func (w *world) drain() {
 	w.admit(len(w.history) - w.admitted)
 	for range 10_000 {
+		w.resumeAll()
 		w.send()
 		for len(w.inFlight) > 0 {
 			w.answer(0, nil)
@@ -246,21 +260,29 @@ func TestMachineAgainstModel(t *testing.T) {
 				MemoryBudget: rapid.SampledFrom([]int64{4_000, 20_000, 1 << 30}).Draw(t, "budget"),
 				Rand:         func() float64 { return 0.5 },
 				Sinks: []Sink{
-					{Name: "a", Concurrency: 2, Retry: Retry{MaxAttempts: 4}},
-					{Name: "b", Concurrency: 3},
+					{Name: "a", Concurrency: 2, Retry: Retry{MaxAttempts: 4}, Breaker: Breaker{Failures: 2, Probes: 2}},
+					{Name: "b", Concurrency: 3, Breaker: Breaker{Off: true}},
 				},
+				Story: tell,
 			},
 			now:       moment{0, time.Unix(1_700_000_000, 0)},
 			succeeded: map[string]bool{}, dead: map[string]bool{}, gone: map[string]bool{}, firsts: map[string][]int{},
+			orders: newOrders(),
 		}
 		w.cfg.Store = w.store
+		w.cfg.breakers = func(cfg Breaker) breaker { return &clocked{cfg: cfg, open: cfg.Open, now: &w.now} }
+		w.cfg.Retention.MaxNumber = rapid.SampledFrom([]int{0, 0, 3}).Draw(t, "letters kept")
+		w.cfg.Sinks[1].MaxOwed = rapid.SampledFrom([]int{0, 0, 5}).Draw(t, "owed to b at most")
+		w.cfg.Sinks[0].DeadLetterTo = rapid.SampledFrom([]string{"", "b"}).Draw(t, "who is told of dead letters")
 		if err := w.cfg.setDefaults(); err != nil {
 			t.Fatal(err)
 		}
 		w.open()
 		failures := []error{
 			nil, nil, nil,
-			errors.New("503"),
+			errors.New("500"),
+			&sinks.Error{Reach: sinks.Unconnected, Err: errors.New("connection refused")},
+			&sinks.Error{Kind: sinks.Hold, Err: errors.New("410")},
 			&sinks.Error{Kind: sinks.Throttled, RetryAfter: 90 * time.Second, Err: errors.New("429")},
 			&sinks.Error{Kind: sinks.Interrupted, Err: errors.New("cut off")},
 			&sinks.Error{Kind: sinks.Rejected, Err: errors.New("422")},
@@ -268,6 +290,17 @@ func TestMachineAgainstModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"admit": func(t *rapid.T) { w.t = t; w.admit(rapid.IntRange(1, 12).Draw(t, "n")) },
 			"send":  func(t *rapid.T) { w.t = t; w.send() },
+			"serve": func(t *rapid.T) { // everything that can go goes
+				w.t = t
+				for range 10 {
+					if w.send(); len(w.inFlight) == 0 {
+						return
+					}
+					for len(w.inFlight) > 0 {
+						w.answer(0, nil)
+					}
+				}
+			},
 			"answer": func(t *rapid.T) {
 				w.t = t
 				if len(w.inFlight) > 0 {
@@ -287,6 +320,18 @@ func TestMachineAgainstModel(t *testing.T) {
 				w.pass(time.Duration(rapid.IntRange(1, 120).Draw(t, "seconds")) * time.Second)
 			},
 			"crash": func(t *rapid.T) { w.t = t; w.crash() },
+			"pause": func(t *rapid.T) {
+				w.t = t
+				w.m.pause(w.now.wall, rapid.SampledFrom([]string{"a", "b"}).Draw(t, "sink"))
+			},
+			"resume": func(t *rapid.T) {
+				w.t = t
+				w.m.resume(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "sink"))
+			},
+			"requeue": func(t *rapid.T) { w.t = t; w.requeue() },
+			"discard": func(t *rapid.T) { w.t = t; w.discard() },
+			"ask":     func(t *rapid.T) { w.t = t; w.ask() },
+			"purge":   func(t *rapid.T) { w.t = t; w.purge() },
 			"": func(t *rapid.T) {
 				w.t = t
 				w.checkAccounts()
@@ -330,6 +375,7 @@ func (w *world) checkAccounts() {
 		}
 		total += bytes
 	}
+	w.checkLetters()
 	if total != w.m.total {
 		w.t.Fatalf("total %d, holds %d", w.m.total, total)
 	}
@@ -347,8 +393,9 @@ func (w *world) checkEnd() {
 			newest[c.rule+c.sink+c.key] = c.id
 		}
 	}
+	kept := w.kept()
 	for _, c := range w.history {
-		ended := w.succeeded[c.id] || w.dead[c.id]
+		ended := w.succeeded[c.id] || w.purged[c.id] || w.dead[c.id] && (kept[c.id] || w.discarded[c.id] || w.cfg.Retention.MaxNumber > 0)
 		superseded := c.onFailure == keyhook.Supersede && w.gone[c.id] && newest[c.rule+c.sink+c.key] != c.id
 		if !ended && !superseded {
 			w.t.Fatalf("change %s (%s, key %s) was lost", c.id, c.rule, c.key)

@@ -80,7 +80,6 @@ func (m *machine) purgeOne(t moment, o *checkpoint.Owed) bool {
 		return false
 	}
 	c.cold--
-	c.after = m.sequence + 1
 	m.purgedOnDisk(l, o)
 	return true
 }

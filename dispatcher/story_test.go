@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -20,25 +21,32 @@ import (
 // TestStories runs the scripts in testdata: each drives a machine by hand, with
 // the clock and the store in the script's hands.
 //
-//	sink NAME [concurrency=N] [rate=N] [max_attempts=N] [max_age=D]
+//	sink NAME [concurrency=N] [rate=N] [max_attempts=N] [max_age=D] [max_owed=N] [dead_letter=SINK] [breaker[=PROBES]]
 //	admit                    a line each: RULE SINK KEY ID [none|newest] [size=N] [rejected=REASON]
 //	send                     what goes out now
-//	answer ID ok|fail|reject|hold|cut|throttle=D
+//	answer ID ok|fail|503|timeout|refused|reject|hold|cut|throttle=D
 //	pass D                   time goes by
 //	clock D                  the wall clock alone jumps
 //	commit · cut · durable   a whole commit, its beginning, its end
-//	load                     chains come in from disk
+//	load · loading · loaded  chains come in from disk; they are read, and come later
 //	crash                    a new process on the same store
 //	forget                   … and without sinks
 //	budget N                 bytes of memory
 //	flood RULE SINK N        admits one change of each of N keys
 //	fail                     what may go out does, and fails
 //	sends                    as send, but counted only
+//	pause · resume NAME
+//	requeue · discard · purge ID...
+//	retention [max_number=N] [max_age=D] [max_bytes=N]
+//	letters                  the dead letters that the store has
 //	status
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
 		st := &story{store: checkpointtest.NewMemory(), now: moment{0, time.Unix(1_700_000_000, 0)}}
-		st.cfg = Config{Store: st.store, Rand: func() float64 { return 0.5 }}
+		st.cfg = Config{
+			Store: st.store, Rand: func() float64 { return 0.5 }, Story: tell,
+			breakers: func(cfg Breaker) breaker { return &clocked{cfg: cfg, open: cfg.Open, now: &st.now} },
+		}
 		if err := st.cfg.setDefaults(); err != nil {
 			t.Fatal(err)
 		}
@@ -53,6 +61,7 @@ type story struct {
 	m        *machine
 	now      moment
 	inFlight []send
+	pages    []page
 	running  *checkpoint.Commit
 }
 
@@ -62,7 +71,37 @@ func (st *story) open(t *testing.T) {
 	if _, err := st.m.restore(context.Background(), st.now, st.store); err != nil {
 		t.Fatal(err)
 	}
-	st.inFlight, st.running = nil, nil
+	st.inFlight, st.pages, st.running = nil, nil, nil
+}
+
+// loading reads what is to come in from disk.
+func (st *story) loading(t *testing.T) {
+	st.m.tick(st.now)
+	st.read(t, st.m.nextLoads(st.now))
+}
+
+func (st *story) read(t *testing.T, loads []load) {
+	for _, l := range loads {
+		ds, err := st.store.Read(t.Context(), 0, l.lane.number, l.chain, l.from, l.maxBytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.pages = append(st.pages, page{load: l, ds: ds})
+	}
+}
+
+// loaded hands over what was read, and what is read because of it.
+func (st *story) loaded(t *testing.T, out *strings.Builder) {
+	for ; len(st.pages) > 0; st.pages = st.pages[1:] {
+		for _, d := range st.pages[0].ds {
+			fmt.Fprintf(out, "%s from disk\n", d.ID)
+		}
+		more, err := st.m.loaded(st.now, st.pages[0].load, st.pages[0].ds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.read(t, more)
+	}
 }
 
 func (st *story) run(t *testing.T, td *datadriven.TestData) string {
@@ -84,7 +123,7 @@ func (st *story) run(t *testing.T, td *datadriven.TestData) string {
 			fmt.Fprintf(&out, "%s → %s\n", s.item.d.ID, s.sink.name)
 		}
 		if wait > 0 {
-			fmt.Fprintf(&out, "the rate allows the next in %s\n", wait.Round(time.Millisecond))
+			fmt.Fprintf(&out, "the next may go in %s\n", wait.Round(time.Millisecond))
 		}
 		st.inFlight = append(st.inFlight, sends...)
 	case "answer":
@@ -119,23 +158,16 @@ func (st *story) run(t *testing.T, td *datadriven.TestData) string {
 	case "durable":
 		st.durable(t)
 	case "load":
-		st.m.tick(st.now)
-		for loads := st.m.nextLoads(st.now); len(loads) > 0; loads = loads[1:] {
-			ds, err := st.store.Read(t.Context(), 0, loads[0].lane.number, loads[0].chain, loads[0].from, loads[0].maxBytes)
-			if err != nil {
-				t.Fatal(err)
-			}
-			more, err := st.m.loaded(st.now, loads[0], ds)
-			if err != nil {
-				t.Fatal(err)
-			}
-			loads = append(loads, more...)
-			for _, d := range ds {
-				fmt.Fprintf(&out, "%s from disk\n", d.ID)
-			}
-		}
+		st.loading(t)
+		st.loaded(t, &out)
+	case "loading":
+		st.loading(t)
+	case "loaded":
+		st.loaded(t, &out)
 	case "crash":
 		st.open(t)
+	case "pause", "resume", "requeue", "discard", "purge", "retention", "letters":
+		st.order(t, &out, td)
 	case "status":
 		st.status(&out)
 	default:
@@ -146,7 +178,7 @@ func (st *story) run(t *testing.T, td *datadriven.TestData) string {
 }
 
 func (st *story) sink(t *testing.T, td *datadriven.TestData) {
-	s := Sink{Name: td.CmdArgs[0].Key, Concurrency: 10, Fingerprint: fmt.Sprint(td.CmdArgs)}
+	s := Sink{Name: td.CmdArgs[0].Key, Concurrency: 10, Fingerprint: fmt.Sprint(td.CmdArgs), Breaker: Breaker{Off: true}}
 	for _, a := range td.CmdArgs[1:] {
 		switch a.Key {
 		case "concurrency":
@@ -157,6 +189,15 @@ func (st *story) sink(t *testing.T, td *datadriven.TestData) {
 			s.Retry.MaxAttempts = number(t, a.Vals[0])
 		case "max_age":
 			s.Retry.MaxAge = duration(t, a.Vals[0])
+		case "max_owed":
+			s.MaxOwed = number(t, a.Vals[0])
+		case "dead_letter":
+			s.DeadLetterTo = a.Vals[0]
+		case "breaker":
+			s.Breaker.Off = false
+			if len(a.Vals) > 0 {
+				s.Breaker.Probes = number(t, a.Vals[0])
+			}
 		default:
 			t.Fatalf("%s: no such argument: %s", td.Pos, a.Key)
 		}
@@ -201,6 +242,12 @@ func (st *story) answer(t *testing.T, out *strings.Builder, td *datadriven.TestD
 	case "ok":
 	case "fail":
 		err = errors.New("503")
+	case "503":
+		err = &sinks.Error{Reach: sinks.Unavailable, Err: errors.New("503")}
+	case "timeout":
+		err = &sinks.Error{Reach: sinks.Unanswered, Err: errors.New("timeout")}
+	case "refused":
+		err = &sinks.Error{Reach: sinks.Unconnected, Err: errors.New("connection refused")}
 	case "reject":
 		err = &sinks.Error{Kind: sinks.Rejected, Err: errors.New("422")}
 	case "hold":
@@ -243,6 +290,10 @@ func (st *story) cut(out *strings.Builder) {
 	add("retried", len(c.Retried))
 	add("settled", len(c.Settled))
 	add("dead", len(c.Dead))
+	add("dead letters dropped", len(c.DropDead))
+	for _, k := range c.Sinks {
+		parts = append(parts, fmt.Sprintf("sink %s held=%t paused=%t", k.Name, k.Held, k.Paused))
+	}
 	fmt.Fprintf(out, "commit %d: %s\n", c.Sequence, strings.Join(parts, ", "))
 }
 
@@ -262,13 +313,25 @@ func (st *story) ends(out *strings.Builder) {
 		if e.outcome == keyhook.Delivered {
 			continue
 		}
-		fmt.Fprintf(out, "%s: %s", e.d.ID, e.outcome)
+		id := "a delivery on disk"
+		if e.d != nil {
+			id = e.d.ID
+		}
+		fmt.Fprintf(out, "%s: %s", id, e.outcome)
 		if e.reason != "" {
 			fmt.Fprintf(out, " (%s: %s)", e.reason, e.err)
 		}
 		out.WriteString("\n")
 	}
 	st.m.ends = nil
+	for _, turn := range st.m.turns {
+		fmt.Fprintf(out, "%s: breaker %s → %s\n", turn.sink.name, turn.from, turn.to)
+	}
+	st.m.turns = nil
+	for _, name := range slices.Sorted(maps.Keys(st.m.expired)) {
+		fmt.Fprintf(out, "%s: %d dead letters expired\n", name, st.m.expired[name])
+	}
+	clear(st.m.expired)
 }
 
 func (st *story) status(out *strings.Builder) {
@@ -278,7 +341,13 @@ func (st *story) status(out *strings.Builder) {
 			fmt.Fprintf(out, ", oldest %s", st.now.wall.Sub(s.OldestAdmitted))
 		}
 		if s.Held {
-			fmt.Fprintf(out, ", held (%s)", s.Reason)
+			fmt.Fprintf(out, ", held (%s) for %s", s.Reason, st.now.wall.Sub(s.HeldSince))
+		}
+		if s.Paused {
+			fmt.Fprintf(out, ", paused for %s", st.now.wall.Sub(s.PausedSince))
+		}
+		if s.Breaker != BreakerClosed {
+			fmt.Fprintf(out, ", breaker %s", s.Breaker)
 		}
 		if !s.Configured {
 			out.WriteString(", not configured")
