@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 
 	"keyhook"
@@ -14,6 +15,9 @@ import (
 //
 // The error says why there is no such message. d is left as it is.
 func (s *Set) Again(source Source, d *keyhook.Delivery) (*keyhook.Delivery, error) {
+	if d.Event.Occurrence == gapOccurrence {
+		return nil, errors.New("it tells of a gap in the history, which no rule renders")
+	}
 	r, p, err := s.ruleOf(d)
 	if err != nil {
 		return nil, err
@@ -25,6 +29,9 @@ func (s *Set) Again(source Source, d *keyhook.Delivery) (*keyhook.Delivery, erro
 	st := s.states.get(source, d.Event, s.budget)
 	defer s.states.put(st)
 	st.enter(r, p)
+	if r.grouped {
+		defer s.gather(st, d)()
+	}
 	if undecided(d) {
 		switch matched, failed := r.matches(st); {
 		case failed != nil:
@@ -33,8 +40,8 @@ func (s *Set) Again(source Source, d *keyhook.Delivery) (*keyhook.Delivery, erro
 			return nil, fmt.Errorf("the condition of the rule %q does not hold for it", d.Rule)
 		}
 	}
-	again := r.delivery(st, send)
-	again.ID, again.Chain, again.Group, again.Admitted = d.ID, d.Chain, d.Group, d.Admitted
+	again := r.delivery(st, send, d.Chain)
+	again.ID, again.Group, again.Admitted = d.ID, d.Group, d.Admitted
 	if failed := send.render(st, again); failed != nil {
 		return nil, failed
 	}

@@ -12,23 +12,55 @@ import (
 // appendCloudEvent appends the message of a send without a body: a CloudEvent
 // 1.0 in structured mode.
 func appendCloudEvent(dst []byte, source, id string, ev *keyhook.Event) []byte {
-	dst = append(dst, `{"specversion":"1.0","id":`...)
-	dst = appendQuoted(dst, id)
-	dst = append(dst, `,"source":`...)
-	dst = appendQuoted(dst, source)
+	dst = appendEnvelope(dst, source, id)
 	if ev.Type == keyhook.Delete {
 		dst = append(dst, `,"type":"keyhook.etcd.delete","subject":`...)
 	} else {
 		dst = append(dst, `,"type":"keyhook.etcd.put","subject":`...)
 	}
 	dst = appendSubject(dst, ev.Key)
-	dst = append(dst, `,"time":"`...)
-	dst = ev.Time.UTC().AppendFormat(dst, time.RFC3339Nano)
-	dst = append(dst, `","sequence":"`...)
-	dst = strconv.AppendInt(dst, ev.Revision, 10)
-	dst = append(dst, `","datacontenttype":"application/json","data":`...)
+	dst = appendMoment(dst, ev.Time, ev.Revision)
 	dst = appendEventData(dst, ev)
 	return append(dst, '}')
+}
+
+// appendGroupEvent appends the message of a send without a body about the
+// changes of a revision, which have per in common unless that is empty.
+func appendGroupEvent(dst []byte, source, id, per string, events []*keyhook.Event) []byte {
+	dst = appendEnvelope(dst, source, id)
+	dst = append(dst, `,"type":"keyhook.etcd.revision"`...)
+	if per != "" {
+		dst = append(dst, `,"subject":`...)
+		dst = appendSubject(dst, []byte(per))
+	}
+	dst = appendMoment(dst, events[0].Time, events[0].Revision)
+	dst = append(dst, `{"revision":`...)
+	dst = strconv.AppendInt(dst, events[0].Revision, 10)
+	dst = append(dst, `,"events":[`...)
+	for i, ev := range events {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendEventData(dst, ev)
+	}
+	return append(dst, `]}}`...)
+}
+
+// appendEnvelope begins a CloudEvent.
+func appendEnvelope(dst []byte, source, id string) []byte {
+	dst = append(dst, `{"specversion":"1.0","id":`...)
+	dst = appendQuoted(dst, id)
+	dst = append(dst, `,"source":`...)
+	return appendQuoted(dst, source)
+}
+
+// appendMoment appends what stands between the subject and the data.
+func appendMoment(dst []byte, at time.Time, revision int64) []byte {
+	dst = append(dst, `,"time":"`...)
+	dst = at.UTC().AppendFormat(dst, time.RFC3339Nano)
+	dst = append(dst, `","sequence":"`...)
+	dst = strconv.AppendInt(dst, revision, 10)
+	return append(dst, `","datacontenttype":"application/json","data":`...)
 }
 
 // appendEventData appends the change itself.

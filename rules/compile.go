@@ -24,6 +24,7 @@ const (
 	kindBody
 	kindHeader
 	kindSubject
+	kindPer
 )
 
 // mayUseTime reports whether event.time is for expressions of kind k. What
@@ -140,7 +141,7 @@ func (x *expression) checkType(k kind) (strictyaml.Problem, bool) {
 			return wrong("a bool", "compare it: == true")
 		}
 		return wrong("a bool", "")
-	case kindHeader, kindSubject:
+	case kindHeader, kindSubject, kindPer:
 		if kind := x.typ.Kind(); kind != types.StringKind && kind != types.DynKind {
 			return wrong("a string", "convert it: string(...)")
 		}
@@ -182,6 +183,11 @@ type inspector struct {
 
 func (p *inspector) inspect() {
 	ast.PreOrderVisit(p.ast.Expr(), ast.NewExprVisitor(p.visit))
+	freeNames(p.ast.Expr(), nil, func(e ast.Expr) {
+		if hint, ok := p.c.env.scope.has(e.AsIdent()); !ok {
+			p.problem(e.ID(), hint, "%s is not known here", e.AsIdent())
+		}
+	})
 }
 
 func (p *inspector) visit(e ast.Expr) {
@@ -458,7 +464,7 @@ func (c *compiler) fieldHint(name string, k kind, of string) string {
 func eventFieldsFor(k kind) []string {
 	var names []string
 	for _, f := range eventFields {
-		if f.name != nameTime || k.mayUseTime() {
+		if f.name != nameParams && (f.name != nameTime || k.mayUseTime()) {
 			names = append(names, f.name)
 		}
 	}

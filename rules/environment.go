@@ -19,6 +19,8 @@ const (
 	nameEvent  = "event"
 	nameParams = "params"
 	nameVars   = "vars"
+	nameEvents = "events" // in place of event and params, where a rule takes several changes together
+	namePer    = "per"    // there, what they have in common
 )
 
 // The types behind them. They cannot be made in an expression.
@@ -29,10 +31,30 @@ var (
 	varsType   = types.NewObjectType("keyhook.Vars", traits.IndexerType|traits.FieldTesterType)
 )
 
-// scope is what "params" and "vars" hold in the rule that is being compiled.
+// scope is what "params" and "vars" hold in the rule that is being compiled, and
+// which of the other names it has.
 type scope struct {
 	captures []string
 	vars     []*variable
+	grouped  bool // events in place of event
+	per      bool
+}
+
+// has reports whether expressions of the scope may use a name, and what to use in
+// its place if they may not.
+func (s *scope) has(name string) (hint string, ok bool) {
+	switch name {
+	case nameEvent:
+		return "the rule takes the changes of a revision together: events[0], or events.exists(e, ...)", !s.grouped
+	case nameParams:
+		return "each of the changes has its own: events[0].params", !s.grouped
+	case nameEvents:
+		return "group: revision makes one event of the changes of a revision", s.grouped
+	case namePer:
+		return "per: params.name, in the rule, says what the changes of a group have in common", s.per
+	default:
+		return "", true
+	}
 }
 
 // environment compiles expressions. It has the scope of one rule at a time, so
@@ -70,6 +92,8 @@ func newEnvironment(extra ...cel.EnvOption) (*environment, error) {
 		cel.Variable(nameEvent, eventType),
 		cel.Variable(nameParams, paramsType),
 		cel.Variable(nameVars, varsType),
+		cel.Variable(nameEvents, cel.ListType(eventType)),
+		cel.Variable(namePer, cel.StringType),
 
 		cel.ParserExpressionSizeLimit(maxExpressionSize),
 		cel.ExpressionNodeLimit(maxExpressionNodes),
@@ -136,7 +160,7 @@ func functions() []cel.EnvOption {
 
 // names returns everything that an expression can begin with: for hints.
 func (e *environment) names() []string {
-	names := []string{nameEvent, nameParams, nameVars}
+	names := []string{nameEvent, nameParams, nameVars, nameEvents, namePer}
 	for f := range e.Functions() {
 		if !strings.ContainsAny(f, "@_!-") {
 			names = append(names, f)

@@ -10,7 +10,8 @@ import (
 
 // Evaluate adds to res what ev owes: a delivery for each send of each rule that
 // matches, in the order of the rules, and the conditions that failed. Messages
-// are rendered. It keeps nothing but what is in res, and may be called from
+// are rendered. Rules that take the changes of a revision together are left to
+// [Set.EvaluateGroups]; rules that wait also add cancellations. It keeps nothing but what is in res, and may be called from
 // several goroutines at once, each with a res of its own.
 func (s *Set) Evaluate(source Source, ev *keyhook.Event, res *Result) {
 	st := s.states.get(source, ev, s.budget)
@@ -32,25 +33,61 @@ func (s *Set) Evaluate(source Source, ev *keyhook.Event, res *Result) {
 	s.states.put(st)
 }
 
-// evaluate decides whether r matches, and renders its messages.
+// evaluate decides whether r matches, and renders its messages. Where the rule
+// waits for its condition to hold, a change for which it does not is news as well.
 func (r *rule) evaluate(st *state, res *Result) {
 	matched, failed := r.matches(st)
 	switch {
-	case failed == nil && !matched:
-		return
-	case failed == nil:
+	case failed == nil && matched:
 		res.Matches = append(res.Matches, Match{Rule: r.name})
-		for _, s := range r.sends {
-			res.Deliveries = append(res.Deliveries, r.deliver(st, s))
+		chain, failed := r.chain(st)
+		if failed != nil {
+			r.reject(st, failed, nil, res)
+			return
 		}
-	case failed.reason == "":
-		res.Errors = append(res.Errors, EvalError{Rule: r.name, Err: failed})
+		for _, s := range r.sends {
+			res.Deliveries = append(res.Deliveries, r.deliver(st, s, chain))
+		}
+	case failed != nil && failed.reason != "":
+		chain := []byte(nil)
+		if r.grouped {
+			chain = []byte(wholeRevision)
+		}
+		r.reject(st, failed, chain, res)
 	default:
-		for _, s := range r.sends {
-			d := r.delivery(st, s)
-			d.Rejected = &keyhook.Rejection{Reason: failed.reason, Error: failed.Error()}
-			res.Deliveries = append(res.Deliveries, d)
+		if failed != nil {
+			res.Errors = append(res.Errors, EvalError{Rule: r.name, Err: failed})
 		}
+		if r.timing.For > 0 {
+			r.cancel(st, res)
+		}
+	}
+}
+
+// reject adds a delivery without a message for each send.
+func (r *rule) reject(st *state, failed *failure, chain []byte, res *Result) {
+	for _, s := range r.sends {
+		d := r.delivery(st, s, chain)
+		d.Rejected = &keyhook.Rejection{Reason: failed.rejection(), Error: failed.Error()}
+		res.Deliveries = append(res.Deliveries, d)
+	}
+}
+
+// rejection is why there is no message: an error in an expression, or what ended
+// it.
+func (f *failure) rejection() keyhook.Reason {
+	if f.reason == "" {
+		return keyhook.ReasonRender
+	}
+	return f.reason
+}
+
+// cancel adds the news that the condition does not hold.
+func (r *rule) cancel(st *state, res *Result) {
+	for _, s := range r.sends {
+		res.Deliveries = append(res.Deliveries, &keyhook.Delivery{
+			Rule: r.name, Send: s.name, Sink: s.sink, Order: r.order, OnFailure: r.onFailure, Event: st.event, Cancels: true,
+		})
 	}
 }
 
@@ -80,7 +117,7 @@ func panicked(x *expression, p any) *failure {
 }
 
 // delivery returns the delivery of a send without a message.
-func (r *rule) delivery(st *state, s *send) *keyhook.Delivery {
+func (r *rule) delivery(st *state, s *send, chain []byte) *keyhook.Delivery {
 	return &keyhook.Delivery{
 		ID:        keyhook.DeliveryID(st.source.Name, st.source.Epoch, st.event, r.name, s.name),
 		Rule:      r.name,
@@ -88,20 +125,19 @@ func (r *rule) delivery(st *state, s *send) *keyhook.Delivery {
 		Sink:      s.sink,
 		Order:     r.order,
 		OnFailure: r.onFailure,
+		Chain:     chain,
+		Timing:    r.timing,
 		Event:     st.event,
+		Group:     st.group(),
 	}
 }
 
 // deliver returns the delivery of a send with its message, or why there is none.
-func (r *rule) deliver(st *state, s *send) *keyhook.Delivery {
-	d := r.delivery(st, s)
+func (r *rule) deliver(st *state, s *send, chain []byte) *keyhook.Delivery {
+	d := r.delivery(st, s, chain)
 	if failed := s.render(st, d); failed != nil {
-		reason := failed.reason
-		if reason == "" {
-			reason = keyhook.ReasonRender
-		}
 		d.Message = keyhook.Message{}
-		d.Rejected = &keyhook.Rejection{Reason: reason, Error: failed.Error()}
+		d.Rejected = &keyhook.Rejection{Reason: failed.rejection(), Error: failed.Error()}
 	}
 	return d
 }

@@ -22,7 +22,9 @@ var testTime = time.Date(2026, 1, 2, 3, 4, 5, 600_000_000, time.UTC)
 //
 // where prev and last have revision 5. Large values are written as list=N (a JSON
 // list of N numbers), s=N (a JSON string of N bytes) and depth=N (lists in each
-// other). The answer is what it came to; long bodies are cut.
+// other). The answer is what it came to; long bodies are cut. "revision" is a
+// batch of changes for the rules that take those of a revision together, "gap"
+// one in the history of a prefix.
 func TestEvaluate(t *testing.T) {
 	datadriven.Walk(t, "testdata/evaluate", func(t *testing.T, path string) {
 		var set *Set
@@ -48,6 +50,23 @@ func TestEvaluate(t *testing.T) {
 					evaluateLine(t, &b, set, strings.TrimSpace(line))
 				}
 				return b.String()
+			case "revision":
+				var b strings.Builder
+				var events []*keyhook.Event
+				for line := range strings.Lines(d.Input) {
+					events = append(events, parseEvent(t, strings.TrimSpace(line)))
+				}
+				var res Result
+				set.EvaluateGroups(Source{Name: "/etcd/test", Epoch: 1}, events, &res)
+				writeResult(&b, &res)
+				return b.String()
+			case "gap":
+				var b strings.Builder
+				var res Result
+				gap := keyhook.Gap{Range: keyhook.Prefix([]byte(strings.TrimSpace(d.Input))), Reason: keyhook.GapCompacted, Epoch: 1, From: 3, To: 9, Created: 1, Deleted: 2, At: testTime}
+				set.EvaluateGap(Source{Name: "/etcd/test"}, &gap, &res)
+				writeResult(&b, &res)
+				return b.String()
 			}
 			t.Fatalf("unknown command %s", d.Cmd)
 			return ""
@@ -59,6 +78,10 @@ func evaluateLine(t *testing.T, b *strings.Builder, set *Set, line string) {
 	t.Helper()
 	var res Result
 	set.Evaluate(Source{Name: "/etcd/test", Epoch: 1}, parseEvent(t, line), &res)
+	writeResult(b, &res)
+}
+
+func writeResult(b *strings.Builder, res *Result) {
 	if len(res.Deliveries)+len(res.Errors)+len(res.Matches) == 0 {
 		fmt.Fprintln(b, "nothing")
 	}
@@ -67,6 +90,25 @@ func evaluateLine(t *testing.T, b *strings.Builder, set *Set, line string) {
 	}
 	for _, d := range res.Deliveries {
 		fmt.Fprintf(b, "%s/%s → %s", d.Rule, d.Send, d.Sink)
+		if d.Timing.For > 0 {
+			fmt.Fprintf(b, " for %s", d.Timing.For)
+		}
+		if d.Timing.Every > 0 {
+			fmt.Fprintf(b, " every %s", d.Timing.Every)
+		}
+		if d.Chain != nil {
+			fmt.Fprintf(b, " chain %q", d.Chain)
+		}
+		for i, e := range d.Group {
+			if i == 0 {
+				fmt.Fprint(b, " group")
+			}
+			fmt.Fprintf(b, " %s", e.Key)
+		}
+		if d.Cancels {
+			fmt.Fprintf(b, " cancels %s\n", d.ChainKey())
+			continue
+		}
 		if d.Rejected != nil {
 			fmt.Fprintf(b, " rejected (%s): %s\n", d.Rejected.Reason, d.Rejected.Error)
 			continue

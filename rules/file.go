@@ -13,6 +13,7 @@ type ruleFile struct {
 type sinkEntry struct {
 	Position    strictyaml.Position   `yaml:",position"`
 	Name        strictyaml.At[string] `yaml:"name,required"`
+	Was         oldNames              `yaml:"was"`
 	Webhook     *webhookEntry         `yaml:"webhook"`
 	NATS        *natsEntry            `yaml:"nats"`
 	Concurrency *strictyaml.At[int]   `yaml:"concurrency"`
@@ -99,14 +100,23 @@ func (e *breakerEntry) DecodeYAML(n *strictyaml.Node) {
 type ruleEntry struct {
 	Position    strictyaml.Position                   `yaml:",position"`
 	Name        strictyaml.At[string]                 `yaml:"name,required"`
+	Was         oldNames                              `yaml:"was"`
 	Description string                                `yaml:"description"`
 	Keys        strictyaml.OneOrList[strictyaml.Text] `yaml:"keys,required"`
 	When        strictyaml.Text                       `yaml:"when"`
 	Vars        namedTexts                            `yaml:"vars"`
+	For         *strictyaml.At[strictyaml.Duration]   `yaml:"for"`
+	Every       *strictyaml.At[strictyaml.Duration]   `yaml:"every"`
+	Per         strictyaml.Text                       `yaml:"per"`
+	Group       *strictyaml.At[string]                `yaml:"group"`
+	Gaps        *strictyaml.At[bool]                  `yaml:"gaps"`
 	Send        strictyaml.OneOrList[*sendEntry]      `yaml:"send,required"`
 	Order       *strictyaml.At[string]                `yaml:"order"`
 	OnFailure   *strictyaml.At[string]                `yaml:"on_failure"`
 }
+
+// oldNames are what a rule or a sink was called before.
+type oldNames = strictyaml.OneOrList[strictyaml.At[string]]
 
 type sendEntry struct {
 	Position strictyaml.Position    `yaml:",position"`

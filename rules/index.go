@@ -52,9 +52,13 @@ type candidate struct {
 	pattern int // its place among the rule's patterns
 }
 
-func newIndex(rules []*rule) *index {
+// newIndex returns an index of those of the rules that are of it.
+func newIndex(rules []*rule, of func(*rule) bool) *index {
 	x := &index{}
 	for i, r := range rules {
+		if !of(r) {
+			continue
+		}
 		for j, p := range r.patterns {
 			x.add(p, candidate{rule: i, pattern: j})
 		}

@@ -30,6 +30,7 @@ const (
 	maxNesting  = 128         // nesting of JSON that is written: it may wrap what was read
 	maxHeader   = 16 << 10    // bytes of a header's value
 	maxSubject  = 1024        // bytes of a subject
+	maxPer      = 4096        // bytes of what per gives
 	inputSize   = 2 << 20     // bytes of one input that estimates reckon with
 	maxCost     = 20_000_000  // of one expression: some 2 s of a busy core
 	eventBudget = 100_000_000 // cost of the measured expressions of one rule on one event
@@ -100,7 +101,7 @@ type estimator struct{}
 // EstimateSize implements [cost.Estimator].
 func (estimator) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	if path := n.Path(); len(path) > 0 {
-		if path[0] == nameEvent || path[0] == nameParams {
+		if path[0] == nameEvent || path[0] == nameParams || path[0] == nameEvents || path[0] == namePer {
 			return &cost.SizeEstimate{Max: inputSize}
 		}
 		return nil

@@ -56,7 +56,7 @@ func (l *loader) fail(at strictyaml.Position, hint, format string, args ...any) 
 // read decodes the files and defines their sinks.
 func (l *loader) read(files []File) []*ruleEntry {
 	var entries []*ruleEntry
-	var told []*sinkEntry
+	var defined []*sinkEntry
 	for _, f := range files {
 		var file ruleFile
 		l.problems = append(l.problems, l.opts.Environment.Decode(f.Path, f.Data, &file)...)
@@ -73,10 +73,11 @@ func (l *loader) read(files []File) []*ruleEntry {
 				l.fail(e.Name.Position, "names are unique across all files", "sink %q is already defined at %s", spec.Name, first.Position)
 				continue
 			}
-			l.sinks[spec.Name] = spec
-			if e.DeadLetter.IsSet() {
-				told = append(told, e)
+			for _, old := range e.Was {
+				spec.Was = append(spec.Was, old.Value)
 			}
+			l.sinks[spec.Name] = spec
+			defined = append(defined, e)
 		}
 		l.problems = append(l.problems, sinks.problems...)
 		for _, e := range file.Rules {
@@ -85,8 +86,15 @@ func (l *loader) read(files []File) []*ruleEntry {
 			}
 		}
 	}
-	for _, e := range told {
-		l.deadLetterTo(e)
+	today, renamed := map[string]strictyaml.Position{}, map[string]strictyaml.Position{}
+	for name, spec := range l.sinks {
+		today[name] = spec.Position
+	}
+	for _, e := range defined {
+		if e.DeadLetter.IsSet() {
+			l.deadLetterTo(e)
+		}
+		l.renamed("sink", e.Was, today, renamed)
 	}
 	return entries
 }
@@ -131,6 +139,10 @@ func (l *loader) compile(entries []*ruleEntry) *Set {
 			continue
 		}
 		l.names[e.Name.Value] = e.Name.Position
+	}
+	renamed := map[string]strictyaml.Position{}
+	for _, e := range entries {
+		l.renamed("rule", e.Was, l.names, renamed)
 	}
 	known := make([]string, 0, len(l.sinks))
 	for name := range l.sinks {
@@ -179,14 +191,15 @@ func (l *loader) compile(entries []*ruleEntry) *Set {
 		l.problems = append(l.problems, b.problems...)
 		l.warnings = append(l.warnings, b.warnings...)
 		set.rules = append(set.rules, b.rule)
-		for _, p := range b.rule.patterns {
-			set.ranges = append(set.ranges, p.keyRange())
-		}
+		set.ranges = append(set.ranges, b.rule.ranges()...)
 	}
 	for _, name := range known {
 		set.sinks = append(set.sinks, l.sinks[name])
 	}
-	set.index = newIndex(set.rules)
+	set.index = newIndex(set.rules, func(r *rule) bool { return !r.grouped })
+	if slices.ContainsFunc(set.rules, func(r *rule) bool { return r.grouped }) {
+		set.together = newIndex(set.rules, func(r *rule) bool { return r.grouped })
+	}
 	if len(l.problems) == 0 && len(compilers) > 0 {
 		for _, g := range set.index.groups {
 			g.divide(set.rules, compilers[0].attribute)
@@ -217,17 +230,22 @@ func (b *builder) build(e *ruleEntry) {
 	r := &rule{name: e.Name.Value, description: e.Description, position: e.Name.Position}
 	b.rule = r
 	keysOK := b.keys(e)
+	for _, old := range e.Was {
+		r.was = append(r.was, old.Value)
+	}
 	b.c.env.scope = &scope{captures: r.captures}
 	if !keysOK {
 		// The captures are not known: whatever the expressions say about them
 		// would be a second report of the same mistake.
 		b.c.env.scope.captures = slices.Concat(r.captures, mentioned(e))
 	}
+	b.together(e)
 	b.variables(e.Vars)
 	if e.When.IsSet() {
 		r.when = b.expression("when", kindCondition, e.When)
 	}
 	b.modes(e)
+	b.timing(e)
 	if len(e.Send) == 0 && e.Position.Line > 0 && e.Send != nil {
 		b.fail(e.Position, "", "a rule needs a send")
 	}

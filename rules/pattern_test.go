@@ -95,7 +95,7 @@ func FuzzPattern(f *testing.F) {
 				t.Fatalf("%q matches %q, which is outside of its range %s", text, key, p.keyRange())
 			}
 		}
-		x := newIndex([]*rule{{patterns: []*pattern{p}}})
+		x := newIndex([]*rule{{patterns: []*pattern{p}}}, everyRule)
 		if found := x.find(key, nil); (len(found) == 1) != ok {
 			t.Fatalf("%q on %q: the index finds %v, the pattern says %t", text, key, found, ok)
 		}
@@ -127,7 +127,7 @@ func TestIndexFindsWhatMatches(t *testing.T) {
 			}
 			rules = append(rules, r)
 		}
-		x := newIndex(rules)
+		x := newIndex(rules, everyRule)
 		for range 20 {
 			key := []byte(strings.Join(rapid.SliceOfN(rapid.SampledFrom(words), 1, 5).Draw(t, "key"), "/"))
 			var want []candidate

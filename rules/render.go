@@ -37,7 +37,11 @@ func (s *send) render(st *state, d *keyhook.Delivery) (failed *failure) {
 	st.limit = nil
 	if s.body == nil {
 		d.Message.ContentType = contentCloudEvent
-		d.Message.Body = appendCloudEvent(make([]byte, 0, cloudEventSize(st.event)), st.source.Name, d.ID, st.event)
+		if st.rule.grouped {
+			d.Message.Body = appendGroupEvent(nil, st.source.Name, d.ID, string(st.per), d.Group)
+		} else {
+			d.Message.Body = appendCloudEvent(make([]byte, 0, cloudEventSize(st.event)), st.source.Name, d.ID, st.event)
+		}
 	} else if failed := s.renderBody(st, &d.Message); failed != nil {
 		return failed
 	}
@@ -57,12 +61,22 @@ func (s *send) render(st *state, d *keyhook.Delivery) (failed *failure) {
 		}
 		d.Message.Headers = append(d.Message.Headers, keyhook.Header{Name: h.name, Value: value})
 	}
-	if s.subject != nil {
-		current = s.subject
-		d.Message.Subject, failed = s.subject.evalString(st, maxSubject)
-		if failed == nil && d.Message.Subject == "" {
-			failed = &failure{expr: s.subject, text: "the subject is empty"}
+	return s.renderSubject(st, &d.Message)
+}
+
+// renderSubject makes the subject of a message, if the send has one.
+func (s *send) renderSubject(st *state, m *keyhook.Message) (failed *failure) {
+	if s.subject == nil {
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			failed = panicked(s.subject, p)
 		}
+	}()
+	m.Subject, failed = s.subject.evalString(st, maxSubject)
+	if failed == nil && m.Subject == "" {
+		failed = &failure{expr: s.subject, text: "the subject is empty"}
 	}
 	return failed
 }

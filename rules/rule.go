@@ -20,6 +20,10 @@ type rule struct {
 	order       keyhook.Order
 	onFailure   keyhook.OnFailure
 	timing      keyhook.Timing
+	per         *expression // nil: the key, or the revision
+	grouped     bool
+	gaps        bool
+	was         []string
 }
 
 // send is one message that a rule sends.
@@ -43,6 +47,13 @@ func (r *rule) info() RuleInfo {
 		Position:    r.position,
 		Order:       r.order,
 		OnFailure:   r.onFailure,
+		Was:         slices.Clone(r.was),
+		Timing:      r.timing,
+		Grouped:     r.grouped,
+		Gaps:        r.gaps,
+	}
+	if r.per != nil {
+		info.Per = r.per.source.Value
 	}
 	for _, p := range r.patterns {
 		info.Keys = append(info.Keys, p.source)

@@ -14,6 +14,7 @@ type Set struct {
 	ranges   []keyhook.Range
 	warnings strictyaml.Problems
 	index    *index
+	together *index // of the rules that take the changes of a revision as one; nil if there are none
 	states   *statePool
 	budget   uint64 // of the measured expressions of a rule on one event
 	// compiled are its expressions, for the set that will replace it.

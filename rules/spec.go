@@ -42,6 +42,7 @@ type Options struct {
 // SinkSpec is a sink as the files define it, with its defaults filled in.
 type SinkSpec struct {
 	Name        string
+	Was         []string // what it was called before: what is owed to those is owed to it
 	Position    strictyaml.Position
 	Webhook     *WebhookSpec // one of these two is set
 	NATS        *NATSSpec
@@ -135,12 +136,17 @@ func DefaultRetry() RetrySpec {
 // RuleInfo is what there is to know of a rule from the outside.
 type RuleInfo struct {
 	Name        string
+	Was         []string // what it was called before: what those owe it owes
 	Description string
 	Position    strictyaml.Position
 	Keys        []string // the patterns as they are written
 	When        string
 	Order       keyhook.Order
 	OnFailure   keyhook.OnFailure
+	Timing      keyhook.Timing
+	Per         string // what deliveries share that Timing or Grouped is about; "" for the key
+	Grouped     bool   // the changes of a revision are one event
+	Gaps        bool   // it is told of gaps in the history
 	Sends       []SendInfo
 }
 

@@ -28,6 +28,8 @@ type state struct {
 
 	rule      *rule
 	pattern   *pattern
+	per       types.String // what the rule says that a change of a group belongs to
+	members   []*state     // the changes of a group, this one included; nil: this one alone
 	captured  bool
 	spans     []span
 	params    []ref.Val
@@ -65,6 +67,10 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return &a.st.paramsVal, true
 	case nameVars:
 		return &a.st.varsVal, true
+	case nameEvents:
+		return a.st.events(a.event.timed), true
+	case namePer:
+		return a.st.per, true
 	}
 	return nil, false
 }
@@ -112,7 +118,7 @@ func (p *statePool) get(source Source, ev *keyhook.Event, budget uint64) *state 
 
 // put takes st back; nothing of the event stays in it.
 func (p *statePool) put(st *state) {
-	st.event, st.rule, st.pattern, st.limit = nil, nil, nil, nil
+	st.event, st.rule, st.pattern, st.limit, st.members, st.per = nil, nil, nil, nil, nil, ""
 	st.key, st.now = content{}, content{}
 	st.values = [2]valueVal{}
 	clear(st.params)
@@ -147,6 +153,9 @@ func resize[T any](s []T, n int) []T {
 func (st *state) param(i int) (ref.Val, error) {
 	if v := st.params[i]; v != nil {
 		return v, nil
+	}
+	if st.pattern == nil {
+		return nil, fmt.Errorf("the keys of the rule do not take %q", st.event.Key)
 	}
 	if !st.captured {
 		st.captured = true

@@ -70,7 +70,7 @@ func (b *builder) order(p *pending, byName map[string]*pending) bool {
 // scopeKey says what the names of a scope mean, for a cache.
 func scopeKey(s *scope) string {
 	var k strings.Builder
-	k.WriteString(strings.Join(s.captures, ","))
+	fmt.Fprintf(&k, "%t %t %s", s.grouped, s.per, strings.Join(s.captures, ","))
 	for _, v := range s.vars {
 		k.WriteByte('|')
 		if v.expr != nil {

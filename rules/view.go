@@ -129,6 +129,7 @@ var eventFields = []field{
 			return types.Timestamp{Time: e.st.event.Time.UTC()}, nil
 		}),
 	},
+	{nameParams, paramsType, always, get(func(e *eventVal) (ref.Val, error) { return &e.st.paramsVal, nil })},
 	{
 		"prev", valueType,
 		func(obj any) bool { e, ok := obj.(*eventVal); return ok && e.st.event.Prev != nil },
@@ -155,6 +156,7 @@ var eventFields = []field{
 const nameTime = "time"
 
 var typeNames = [...]ref.Val{
+	0:              types.String(typeGap),
 	keyhook.Put:    types.String(keyhook.Put.String()),
 	keyhook.Delete: types.String(keyhook.Delete.String()),
 }

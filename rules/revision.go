@@ -1,0 +1,143 @@
+package rules
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+
+	"keyhook"
+)
+
+// EvaluateGroups does what [Set.Evaluate] does, for the rules that take the
+// changes of a revision together. The events are those of a batch, in order: a
+// revision that lies in two batches comes to two groups. A synthetic change is a
+// group by itself.
+func (s *Set) EvaluateGroups(source Source, events []*keyhook.Event, res *Result) {
+	if s.together == nil {
+		return
+	}
+	for from := 0; from < len(events); {
+		to := from + 1
+		for to < len(events) && !events[from].Synthetic && !events[to].Synthetic && events[to].Revision == events[from].Revision {
+			to++
+		}
+		s.evaluateRevision(source, events[from:to], res)
+		from = to
+	}
+}
+
+// evaluateRevision takes the changes of one revision.
+func (s *Set) evaluateRevision(source Source, events []*keyhook.Event, res *Result) {
+	of := map[int][]*keyhook.Event{} // rules
+	var groups []*group
+	for _, ev := range events {
+		groups = s.together.find(ev.Key, groups[:0])
+		for _, g := range groups {
+			for _, c := range g.all {
+				if n := len(of[c.rule]); n == 0 || of[c.rule][n-1] != ev {
+					of[c.rule] = append(of[c.rule], ev)
+				}
+			}
+		}
+	}
+	for _, i := range slices.Sorted(maps.Keys(of)) {
+		s.evaluateGroup(source, s.rules[i], of[i], res)
+	}
+}
+
+// evaluateGroup divides the changes by per, and evaluates the rule for each
+// part.
+func (s *Set) evaluateGroup(source Source, r *rule, events []*keyhook.Event, res *Result) {
+	members := make([]*state, len(events))
+	for i, ev := range events {
+		members[i] = s.states.get(source, ev, s.budget)
+		members[i].enter(r, r.patternOf(ev.Key))
+		defer s.states.put(members[i])
+	}
+	var order []types.String
+	parts := map[types.String][]*state{}
+	for _, m := range members {
+		if r.per != nil {
+			var failed *failure
+			if m.per, failed = r.perOf(m); failed != nil {
+				members[0].members = members
+				r.reject(members[0], failed, []byte(wholeRevision), res)
+				return
+			}
+		}
+		if parts[m.per] == nil {
+			order = append(order, m.per)
+		}
+		parts[m.per] = append(parts[m.per], m)
+	}
+	for _, per := range order {
+		part := parts[per]
+		first := part[0]
+		first.enter(r, first.pattern) // with a budget for the whole
+		first.members = part
+		r.evaluate(first, res)
+	}
+}
+
+// gather makes the changes of a group that was delivered before those of st,
+// which is its first one. The caller releases them.
+func (s *Set) gather(st *state, d *keyhook.Delivery) (release func()) {
+	if per, ok := bytes.CutPrefix(d.Chain, []byte(perChain)); ok {
+		st.per = types.String(per)
+	}
+	members := []*state{st}
+	for _, ev := range d.Group[min(1, len(d.Group)):] {
+		m := s.states.get(st.source, ev, s.budget)
+		m.enter(st.rule, st.rule.patternOf(ev.Key))
+		members = append(members, m)
+	}
+	st.members = members
+	return func() {
+		for _, m := range members[1:] {
+			s.states.put(m)
+		}
+	}
+}
+
+// patternOf returns the first pattern that takes a key; nil if none does.
+func (r *rule) patternOf(key []byte) *pattern {
+	for _, p := range r.patterns {
+		if _, ok := p.match(key, nil); ok {
+			return p
+		}
+	}
+	return nil
+}
+
+// group returns the changes that st is about; nil if it is one by itself.
+func (st *state) group() []*keyhook.Event {
+	if !st.rule.grouped {
+		return nil
+	}
+	if st.members == nil {
+		return []*keyhook.Event{st.event}
+	}
+	events := make([]*keyhook.Event, len(st.members))
+	for i, m := range st.members {
+		events[i] = m.event
+	}
+	return events
+}
+
+// events returns the changes that st is about as expressions see them.
+func (st *state) events(timed bool) ref.Val {
+	members := st.members
+	if members == nil {
+		members = []*state{st}
+	}
+	all := make([]ref.Val, len(members))
+	for i, m := range members {
+		if all[i] = &m.plain.event; timed {
+			all[i] = &m.timed.event
+		}
+	}
+	return types.NewRefValList(types.DefaultTypeAdapter, all)
+}
