@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"keyhook/internal/strictyaml"
 )
@@ -28,6 +29,8 @@ type Process struct {
 	Args           []string // without the name of the program
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// StdinTerminal and StderrTerminal say whether a person is at the other end.
+	StdinTerminal, StderrTerminal bool
 	// Stop ends a command cleanly at the first signal, at once at the second.
 	Stop <-chan os.Signal
 	// Reload reads the rules again.
@@ -48,6 +51,10 @@ func Main() int {
 		Stdin:  os.Stdin,
 		Stdout: os.Stdout,
 		Stderr: os.Stderr,
+
+		StdinTerminal:  term.IsTerminal(int(os.Stdin.Fd())),  //nolint:gosec // a file descriptor is small
+		StderrTerminal: term.IsTerminal(int(os.Stderr.Fd())), //nolint:gosec // as above
+
 		Stop:   stop,
 		Reload: reload,
 	})
@@ -113,7 +120,7 @@ Then write a keyhook.yaml and:    keyhook check && keyhook run`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{message: err.Error(), hint: "`" + cmd.CommandPath() + " --help` lists the flags"}
 	})
-	root.AddCommand(runCommand(p), devCommand(p), checkCommand(), testCommand(), healthCommand(), versionCommand())
+	root.AddCommand(runCommand(p), devCommand(p), deadLetterCommand(p), owedCommand(p), sinkCommand(p), checkCommand(), testCommand(), healthCommand(), versionCommand())
 	return root
 }
 
