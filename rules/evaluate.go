@@ -56,7 +56,7 @@ func (r *rule) evaluate(st *state, res *Result) {
 		r.reject(st, failed, chain, res)
 	default:
 		if failed != nil {
-			res.Errors = append(res.Errors, EvalError{Rule: r.name, Err: failed})
+			res.Errors = append(res.Errors, EvalError{Rule: r.name, Err: failed, Event: st.event})
 		}
 		if r.timing.For > 0 {
 			r.cancel(st, res)

@@ -168,8 +168,9 @@ type Match struct {
 
 // EvalError is a condition that failed at run time: a non-match.
 type EvalError struct {
-	Rule string
-	Err  error // its text begins with the place of the condition
+	Rule  string
+	Err   error          // its text begins with the place of the condition
+	Event *keyhook.Event // of a group the first one
 }
 
 // Result is what an event came to. Its slices are reused by Reset; the

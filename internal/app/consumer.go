@@ -58,7 +58,7 @@ func (c *consumer) Admit(ctx context.Context, b *watch.Batch) error {
 	defer c.mu.RUnlock()
 
 	err := c.dispatcher.Admit(ctx, &dispatcher.Batch{
-		Deliveries: c.evaluate(b.Epoch, b.Events),
+		Deliveries: c.evaluate(b),
 		Mirror:     b.Mirror,
 		Drop:       b.Drop,
 		States:     b.States,
@@ -85,42 +85,62 @@ func (c *consumer) Identify(ctx context.Context, id checkpoint.Identity) error {
 	return err
 }
 
-func (c *consumer) evaluate(epoch uint64, events []*keyhook.Event) []*keyhook.Delivery {
-	if len(events) == 0 {
+func (c *consumer) evaluate(b *watch.Batch) []*keyhook.Delivery {
+	if len(b.Events) == 0 && b.Gap == nil {
 		return nil
 	}
-	source := rules.Source{Name: c.source, Epoch: epoch}
+	source := rules.Source{Name: c.source, Epoch: b.Epoch}
 	res, ok := c.results.Get().(*rules.Result)
 	if !ok {
 		res = new(rules.Result)
 	}
 	defer c.results.Put(res)
 
+	res.Reset()
+	c.set.EvaluateGroups(source, b.Events, res)
+	groups := make(map[*keyhook.Event][]*keyhook.Delivery, len(res.Deliveries))
+	for _, d := range res.Deliveries {
+		groups[d.Event] = append(groups[d.Event], d)
+	}
+	c.count(res)
+
 	var owed []*keyhook.Delivery
-	for _, e := range events {
+	for _, e := range b.Events {
 		res.Reset()
 		c.set.Evaluate(source, e, res)
-		for _, m := range res.Matches {
-			c.metrics.Matched(m.Rule)
-		}
-		for _, failed := range res.Errors {
-			c.failed(e, failed)
-		}
+		c.count(res)
+		res.Deliveries = append(res.Deliveries, groups[e]...)
 		owed = append(owed, res.Deliveries...)
 		if c.evaluated != nil {
 			c.evaluated(e, res.Deliveries)
 		}
 	}
+	if b.Gap != nil {
+		res.Reset()
+		c.set.EvaluateGap(source, b.Gap, res)
+		c.count(res)
+		owed = append(owed, res.Deliveries...)
+	}
 	res.Reset()
 	return owed
 }
 
+// count counts the rules that matched, and those whose conditions failed.
+func (c *consumer) count(res *rules.Result) {
+	for _, m := range res.Matches {
+		c.metrics.Matched(m.Rule)
+	}
+	for _, failed := range res.Errors {
+		c.failed(failed)
+	}
+}
+
 // failed counts a condition that failed, and logs a sample of them.
-func (c *consumer) failed(e *keyhook.Event, failed rules.EvalError) {
+func (c *consumer) failed(failed rules.EvalError) {
 	c.metrics.RuleError(failed.Rule)
 	c.samples.do(failed.Rule, func(unlogged int) {
 		c.log.Warn("a condition failed and counts as not matching",
-			"rule", failed.Rule, "key", string(e.Key), "revision", e.Revision, "error", failed.Err, "unlogged", unlogged)
+			"rule", failed.Rule, "key", string(failed.Event.Key), "revision", failed.Event.Revision, "error", failed.Err, "unlogged", unlogged)
 	})
 }
 
