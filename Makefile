@@ -12,7 +12,7 @@ BENCH    ?= Throughput|Latency|Sinks|JetStream
 .PHONY: help
 help: ## print this list
 	@echo 'make TARGET, where TARGET is one of'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## bin/keyhook, static, as it is released (without the servers of `keyhook dev`)
@@ -38,12 +38,17 @@ bin/golangci-lint: tools/go.mod tools/go.sum
 # into: there the binary under test is built with it.
 .PHONY: race
 race: ## every test in its process, and the crash test's binary, with the race detector
-	go test -race $$(go list ./... | grep -vE '^keyhook/(deploy|test)$$')
+	go test -race $$(go list ./... | grep -vE '^keyhook/(deploy|test|test/robustness)$$')
 	KEYHOOK_TEST_RACE=1 go test -run '^TestCrash$$|^TestCleanStops$$' ./test
 
 .PHONY: crash
 crash: ## the long forms of the black-box tests: hundreds of kills, 200,000 changes behind a dead sink (RUN=TestCrash for one; KEYHOOK_TEST_SEED=n repeats a run)
 	KEYHOOK_TEST_LONG=1 go test -count=1 -timeout 2h -v -run '$(RUN)' ./test
+
+# Among others every version of etcd is built, which takes a while the first time.
+.PHONY: robustness
+robustness: ## three etcd processes killed, suspended, cut off, compacted and restored under keyhook, every scenario and every version of etcd (RUN=TestScenarios/restore for one; KEYHOOK_TEST_SEED=n repeats a plan)
+	KEYHOOK_TEST_LONG=1 go test -count=1 -timeout 2h -v -run '$(RUN)' ./test/robustness
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (30s) each

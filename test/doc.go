@@ -7,10 +7,11 @@
 // long ones (`make crash`): hundreds of kills, 200,000 changes behind a dead
 // sink. KEYHOOK_TEST_SEED repeats what a run has drawn at random.
 //
-//	lab       the processes
-//	load      what is written to etcd
-//	receiver  the webhook
-//	oracle    etcd's history, and what it owes
-//	servers   etcd itself, a module of its own
-//	bench     how fast it is
+//	lab         the processes
+//	load        what is written to etcd
+//	receiver    the webhook
+//	oracle      etcd's history, and what it owes
+//	servers     etcd itself, in modules of their own
+//	bench       how fast it is
+//	robustness  a cluster of three etcd processes, and all that can befall it
 package test

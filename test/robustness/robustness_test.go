@@ -43,9 +43,6 @@ func mixed(steps int) scenario {
 
 // Everything at once, for a short while, against the newest etcd.
 func TestMixed(t *testing.T) {
-	if long() {
-		t.Log("TestVersions and TestScenarios have it, too")
-	}
 	programs := etcdPrograms(t, lab.LatestEtcd)
 	for _, seed := range seeds(t, 1) {
 		play(t, mixed(5), seed, programs, 5*time.Minute)
