@@ -126,10 +126,10 @@ func TestWhatOpensABreaker(t *testing.T) {
 			for i, a := range c.story {
 				now += instant(a.after)
 				if a.err == nil {
-					e.took(uint64(a.key)) //nolint:gosec // small
+					e.took(uint64(a.key))
 					continue
 				}
-				e.failed(now, uint64(a.key), !a.again, a.err) //nolint:gosec // small
+				e.failed(now, uint64(a.key), !a.again, a.err)
 				if open := e.down(now, failuresInARow); open != (c.opens > 0 && i+1 >= c.opens) {
 					t.Fatalf("attempt %d: open is %v, %s", i+1, open, fmt.Sprint(e.failures, e.unavailable.n, e.answered.n, e.known.n))
 				}

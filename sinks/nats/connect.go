@@ -13,6 +13,8 @@ import (
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
+
+	"keyhook/sinks"
 )
 
 const (
@@ -126,7 +128,7 @@ func (s *Sink) connect(ctx context.Context, servers []target) (*link, error) {
 			break
 		}
 	}
-	return nil, retry("no connection to NATS: %s", strings.Join(failures, "; "))
+	return nil, reached(sinks.Unconnected, "no connection to NATS: %s", strings.Join(failures, "; "))
 }
 
 // open connects to one server and makes sure that the connection is good for

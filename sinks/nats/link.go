@@ -176,7 +176,7 @@ func (l *link) end(tell func(why string)) {
 		text = l.redact.Clean(plain(err), false)
 	}
 	tell(text)
-	err := retry("the connection was lost before an acknowledgement came: %s", text)
+	err := reached(sinks.Unanswered, "the connection was lost before an acknowledgement came: %s", text)
 	l.mu.Lock()
 	l.over = err
 	l.mu.Unlock()
@@ -210,6 +210,11 @@ func (l *link) close() {
 // retry returns an error that is tried again.
 func retry(format string, args ...any) error {
 	return &sinks.Error{Kind: sinks.Retry, Err: fmt.Errorf(format, args...)}
+}
+
+// reached is retry with what the failure says of the server as a whole.
+func reached(reach sinks.Reach, format string, args ...any) error {
+	return &sinks.Error{Kind: sinks.Retry, Reach: reach, Err: fmt.Errorf(format, args...)}
 }
 
 // rejected returns an error that is final for the delivery.

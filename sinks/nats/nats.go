@@ -128,7 +128,7 @@ func (s *Sink) cut(parent context.Context, what string) error {
 	if parent.Err() != nil {
 		return &sinks.Error{Kind: sinks.Interrupted, Err: errors.New("stopped before the message was " + what)}
 	}
-	return retry("the message was not %s within %v", what, s.cfg.Timeout)
+	return reached(sinks.Unanswered, "the message was not %s within %v", what, s.cfg.Timeout)
 }
 
 // publish sends msgs over l and fills in what became of each.
@@ -221,7 +221,7 @@ func (s *Sink) unpublished(l *link, m *natsgo.Msg, err error) error {
 	case errors.Is(err, natsgo.ErrBadSubject), errors.Is(err, natsgo.ErrBadHeaderMsg):
 		return rejected("%s", s.redact.Clean(plain(err), false))
 	case errors.Is(err, natsgo.ErrConnectionClosed):
-		return retry("the connection was lost before the message was sent")
+		return reached(sinks.Unanswered, "the connection was lost before the message was sent")
 	}
 	return retry("the message was not sent: %s", s.redact.Clean(plain(err), false))
 }

@@ -70,9 +70,9 @@ func (s *Sink) stored(subject string, m *natsgo.Msg) verdict {
 
 func (s *Sink) noStream(subject string) error {
 	if s.cfg.Stream != "" {
-		return retry("no stream takes the subject %q: does the stream %q list it? (nats stream info %s)", subject, s.cfg.Stream, s.cfg.Stream)
+		return reached(sinks.Unavailable, "no stream takes the subject %q: does the stream %q list it? (nats stream info %s)", subject, s.cfg.Stream, s.cfg.Stream)
 	}
-	return retry("no stream takes the subject %q: add it to one, or leave jetstream out to send without storing", subject)
+	return reached(sinks.Unavailable, "no stream takes the subject %q: add it to one, or leave jetstream out to send without storing", subject)
 }
 
 // refused is what JetStream has against a message.
@@ -85,8 +85,11 @@ func (s *Sink) refused(subject string, e *apiError) error {
 	case codeOtherStream:
 		text = "the subject " + quote(subject) + " belongs to another stream than " + quote(s.cfg.Stream)
 	default:
-		if e.Code == 429 {
-			failure.Kind = sinks.Throttled
+		switch e.Code {
+		case 429:
+			failure.Kind, failure.Reach = sinks.Throttled, sinks.Unavailable
+		case 503:
+			failure.Reach = sinks.Unavailable
 		}
 	}
 	failure.Err = errors.New("JetStream: " + text)
@@ -99,7 +102,7 @@ func quote(s string) string { return `"` + s + `"` }
 // tell them.
 func (s *Sink) replied(subject string, m *natsgo.Msg) verdict {
 	if nobody(m) {
-		return verdict{retry("nobody listens on the subject %q", subject), true}
+		return verdict{reached(sinks.Unavailable, "nobody listens on the subject %q", subject), true}
 	}
 	code, text := header(m, "Nats-Service-Error-Code"), header(m, "Nats-Service-Error")
 	if code == "" && text == "" {

@@ -65,6 +65,14 @@ func (s suite) kinds(t *testing.T) {
 			r.Receiver.Answer(func(Arrival) Answer { return Answer{Verb: verb, After: 7 * time.Second} })
 			err := r.deliver(t.Context(), delivery(1, []byte("x")))[0]
 			r.want(err, want)
+			switch verb {
+			case Fail:
+				r.reach(err, sinks.Answered, sinks.Unavailable)
+			case Break:
+				r.reach(err, sinks.Unanswered)
+			case Throttle:
+				r.reach(err, sinks.Unavailable)
+			}
 			var e *sinks.Error
 			if verb == Throttle && (!errors.As(err, &e) || e.RetryAfter != 7*time.Second) {
 				t.Errorf("come back in 7s was understood as %#v", err)
@@ -79,13 +87,17 @@ func (s suite) kinds(t *testing.T) {
 func (s suite) unreachable(t *testing.T) {
 	r := s.open(t, Options{})
 	r.Receiver.Close()
-	r.want(r.deliver(t.Context(), delivery(1, []byte("x")))[0], sinks.Retry)
+	err := r.deliver(t.Context(), delivery(1, []byte("x")))[0]
+	r.want(err, sinks.Retry)
+	r.reach(err, sinks.Unconnected)
 }
 
 func (s suite) timeout(t *testing.T) {
 	r := s.open(t, Options{Timeout: 50 * time.Millisecond})
 	r.Receiver.Answer(func(Arrival) Answer { return Answer{Verb: Silence} })
-	r.want(r.deliver(t.Context(), delivery(1, []byte("x")))[0], sinks.Retry)
+	err := r.deliver(t.Context(), delivery(1, []byte("x")))[0]
+	r.want(err, sinks.Retry)
+	r.reach(err, sinks.Unanswered)
 }
 
 func (s suite) order(t *testing.T) {

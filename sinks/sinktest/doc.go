@@ -7,7 +7,8 @@
 //	}
 //
 // The suite holds a sink to what the contract says: an acknowledgement is
-// success and nothing else is; each way to fail has its kind; errors stand in
+// success and nothing else is; each way to fail has its kind, and says how far it
+// came; errors stand in
 // the order of the deliveries; a context that ends cuts an attempt off at once
 // and spends none; deliveries reach the receiver unharmed and in parallel;
 // nothing of them is kept; no secret shows; no goroutine is left.

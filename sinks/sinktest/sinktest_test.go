@@ -30,6 +30,8 @@ var faults = map[string]string{
 	"one kind":   "each_failure_has_its_kind",
 	"impatient":  "each_failure_has_its_kind",
 	"gullible":   "a_receiver_that_cannot_be_reached",
+	"no reach":   "a_receiver_that_cannot_be_reached",
+	"far":        "each_failure_has_its_kind",
 	"no timeout": "the_sink's_own_timeout",
 	"shuffled":   "errors_stand_in_the_order",
 	"spends":     "cancelling_interrupts",
@@ -239,15 +241,23 @@ func (s *sink) judge(parent context.Context, answer sinktest.Answer, err error) 
 		if s.fault == "gullible" && strings.Contains(err.Error(), "unreachable") {
 			return nil
 		}
+		e.Reach = sinks.Unanswered
+		if strings.Contains(err.Error(), "unreachable") && s.fault != "no reach" {
+			e.Reach = sinks.Unconnected
+		}
 	case answer.Verb == sinktest.Accept:
 		return nil
+	case answer.Verb == sinktest.Break:
+		e.Reach = sinks.Unanswered
+	case answer.Verb == sinktest.Fail && s.fault == "far":
+		e.Reach = sinks.Unconnected
 	case s.fault == "one kind":
 	case answer.Verb == sinktest.Reject:
 		e.Kind = sinks.Rejected
 	case answer.Verb == sinktest.Hold:
 		e.Kind = sinks.Hold
 	case answer.Verb == sinktest.Throttle:
-		e.Kind, e.RetryAfter = sinks.Throttled, answer.After
+		e.Kind, e.Reach, e.RetryAfter = sinks.Throttled, sinks.Unavailable, answer.After
 		if s.fault == "impatient" {
 			e.RetryAfter = 0
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +125,18 @@ func (r rig) want(err error, kind sinks.Kind) {
 		r.t.Errorf("%s (%v), want %s", sinks.KindOf(err), err, kind)
 	case err.Error() == "":
 		r.t.Error("an error without a text")
+	}
+}
+
+// reach checks what a failed attempt says of the receiver as a whole.
+func (r rig) reach(err error, want ...sinks.Reach) {
+	r.t.Helper()
+	var e *sinks.Error
+	if !errors.As(err, &e) {
+		e = &sinks.Error{}
+	}
+	if !slices.Contains(want, e.Reach) {
+		r.t.Errorf("the receiver is %s (%v), want %v", e.Reach, err, want)
 	}
 }
 

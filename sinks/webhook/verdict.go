@@ -61,6 +61,15 @@ func (t *table) judge(status int, h http.Header, now time.Time) (sinks.Kind, tim
 	return sinks.Retry, 0
 }
 
+// reach returns what a status says of the receiver as a whole.
+func reach(status int) sinks.Reach {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return sinks.Unavailable
+	}
+	return sinks.Answered
+}
+
 // retryAfter reads Retry-After, in seconds or as a date; 0 where it is missing
 // or makes no sense. A date is taken relative to the Date of the response, so
 // that a clock that is wrong on either side does no harm.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"syscall"
 	"time"
@@ -96,6 +97,8 @@ func (s *Sink) attempt(parent context.Context, d *keyhook.Delivery) error {
 	}
 	ctx, cancel := context.WithTimeout(parent, s.timeout)
 	defer cancel()
+	connected := false
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }})
 
 	p := newPayload(d.Message.Body)
 	defer p.release()
@@ -113,7 +116,7 @@ func (s *Sink) attempt(parent context.Context, d *keyhook.Delivery) error {
 	// quote the URL.
 	resp, err := s.transport.RoundTrip(req)
 	if err != nil {
-		return s.failure(parent, ctx, err)
+		return s.broken(parent, ctx, connected, err)
 	}
 	defer resp.Body.Close()
 	if s.table.of(resp.StatusCode) == accept {
@@ -123,19 +126,29 @@ func (s *Sink) attempt(parent context.Context, d *keyhook.Delivery) error {
 	return s.refusal(resp)
 }
 
+// broken is failure with what it says of the receiver.
+func (s *Sink) broken(parent, ctx context.Context, connected bool, err error) error {
+	failure := s.failure(parent, ctx, err)
+	var e *sinks.Error
+	if !connected && errors.As(failure, &e) && e.Kind == sinks.Retry {
+		e.Reach = sinks.Unconnected
+	}
+	return failure
+}
+
 // failure is the error of an attempt that brought no status.
 func (s *Sink) failure(parent, ctx context.Context, err error) error {
 	switch {
 	case parent.Err() != nil:
 		return &sinks.Error{Kind: sinks.Interrupted, Err: errors.New("stopped before an answer came")}
 	case ctx.Err() != nil:
-		return &sinks.Error{Err: fmt.Errorf("no answer within %v", s.timeout)}
+		return &sinks.Error{Reach: sinks.Unanswered, Err: fmt.Errorf("no answer within %v", s.timeout)}
 	}
 	for _, broken := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.EPIPE, syscall.ECONNRESET} {
 		// Which of them it is depends on who looks first, and their texts name
 		// ports that nobody wants to know.
 		if errors.Is(err, broken) {
-			return &sinks.Error{Err: errors.New("the receiver broke the connection before it answered")}
+			return &sinks.Error{Reach: sinks.Unanswered, Err: errors.New("the receiver broke the connection before it answered")}
 		}
 	}
 	return &sinks.Error{Err: errors.New(s.redact.Clean(err.Error(), false))}
@@ -155,7 +168,7 @@ func (s *Sink) refusal(resp *http.Response) error {
 	if excerpt := s.excerpt(resp); excerpt != "" {
 		text += ": " + excerpt
 	}
-	return &sinks.Error{Kind: kind, RetryAfter: after, Status: resp.StatusCode, Err: errors.New(text)}
+	return &sinks.Error{Kind: kind, Reach: reach(resp.StatusCode), RetryAfter: after, Status: resp.StatusCode, Err: errors.New(text)}
 }
 
 // excerpt returns the beginning of the answer, free of secrets, and drains it.
