@@ -38,28 +38,14 @@ func guides(t *testing.T) map[string]string {
 // Each page's YAML files, put beside each other, are a configuration that
 // `keyhook check` accepts.
 func TestExamplesInTheGuidesPassCheck(t *testing.T) {
-	for _, name := range []string{"ETCD_PASSWORD", "PAGER_AUTH", "ONCALL_AUTH"} {
-		t.Setenv(name, "s3cret-value")
-	}
-	for _, name := range []string{"PAGER_SECRET", "ONCALL_SECRET"} {
-		t.Setenv(name, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-	}
+	setSecrets(t)
 	checked := 0
 	for page, text := range guides(t) {
 		blocks := block.FindAllStringSubmatch(text, -1)
 		if len(blocks) == 0 {
 			continue
 		}
-		dir := t.TempDir()
-		for _, b := range blocks {
-			path := filepath.Join(dir, b[1])
-			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, []byte(b[2]), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		dir := materialize(t, text)
 		var out, errs bytes.Buffer
 		code := cli.Run(cli.Process{
 			Args: []string{"check", "-c", filepath.Join(dir, "keyhook.yaml")}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
@@ -75,6 +61,22 @@ func TestExamplesInTheGuidesPassCheck(t *testing.T) {
 	if checked < 2 {
 		t.Fatalf("only %d pages have examples", checked)
 	}
+}
+
+// materialize puts the YAML files of a page into a new directory.
+func materialize(t *testing.T, text string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, b := range block.FindAllStringSubmatch(text, -1) {
+		path := filepath.Join(dir, b[1])
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(b[2]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 func TestLinksLeadSomewhere(t *testing.T) {

@@ -115,7 +115,7 @@ func TestAStoryFromElsewhere(t *testing.T) {
 	if err := dev.Run(t.Context(), dev.Options{Config: config, Story: story, Once: true, Out: screen}); err != nil {
 		t.Fatalf("%v\n%s", err, screen)
 	}
-	screen.await(t, `One node:(?s:.*)All 1 delivery arrived`)
+	screen.await(t, `One node:(?s:.*)✓ 1 delivery arrived`)
 	err := dev.Run(t.Context(), dev.Options{Config: config, Story: story + ".none", Once: true, Out: screen})
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)

@@ -103,6 +103,9 @@ func (s *session) tellStory(ctx context.Context) error {
 // outcome says what the deliveries came to.
 func (s *session) outcome(all string) string {
 	arrived, dead := s.ledger.total()
+	if arrived == 1 {
+		all = ""
+	}
 	text := all + counted(arrived, "delivery") + " arrived"
 	if dead > 0 {
 		text += ", " + counted(dead, "dead letter")
