@@ -18,6 +18,10 @@ help: ## print this list
 build: ## bin/keyhook, static, as it is released (without the servers of `keyhook dev`)
 	CGO_ENABLED=0 go build -trimpath -tags nodev -ldflags "-X keyhook/internal/cli.version=$(VERSION)" -o bin/keyhook ./cmd/keyhook
 
+.PHONY: generate
+generate: ## the schemas of the files and docs/reference.md, out of the Go types
+	go generate ./internal/schema
+
 .PHONY: test
 test: ## every test, the black-box tests in their short form
 	go test ./...

@@ -57,6 +57,9 @@ var layers = []layer{
 	}, knows: []string{modules, http, cel}},
 
 	{path: "keyhook/internal/config", may: []string{"keyhook", "keyhook/watch", "keyhook/rules", "keyhook/internal/strictyaml"}, knows: []string{modules, http, etcdClient, cel}},
+	{path: "keyhook/internal/schema"},
+	{path: "keyhook/internal/schema/build", may: []string{"keyhook/rules", "keyhook/internal/config", "keyhook/internal/strictyaml"}, knows: []string{modules, http, etcdClient, cel}},
+	{path: "keyhook/internal/schema/generate", may: []string{"keyhook/internal/schema/build"}, knows: []string{modules, http, etcdClient, cel}},
 	{path: "keyhook/internal/telemetry", may: []string{"keyhook"}, knows: []string{modules, http}},
 	{path: "keyhook/internal/backlog", may: []string{"keyhook", "keyhook/checkpoint", "keyhook/dispatcher"}, knows: []string{modules}},
 	{path: "keyhook/internal/admin", may: []string{"keyhook", "keyhook/internal/backlog", "keyhook/internal/telemetry"}, knows: []string{modules, http}},
@@ -69,7 +72,7 @@ var layers = []layer{
 	}, knows: []string{modules, http, etcdClient, nats, pebble, cel}},
 	{path: "keyhook/internal/cli", may: []string{
 		"keyhook", "keyhook/watch", "keyhook/rules/...", "keyhook/internal/app", "keyhook/internal/backlog", "keyhook/internal/inbox/...", "keyhook/internal/config", "keyhook/internal/devserver",
-		"keyhook/internal/strictyaml", "keyhook/internal/telemetry", "keyhook/examples/...",
+		"keyhook/internal/schema", "keyhook/internal/strictyaml", "keyhook/internal/telemetry", "keyhook/examples/...",
 	}, knows: everything},
 	{path: "keyhook/cmd/keyhook", may: []string{"keyhook/internal/cli"}, knows: everything},
 

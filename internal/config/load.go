@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 
 	"keyhook/internal/strictyaml"
@@ -13,46 +14,81 @@ import (
 
 // file is keyhook.yaml as it is written.
 type file struct {
-	At         strictyaml.Position   `yaml:",position"`
-	Etcd       etcdFile              `yaml:"etcd"`
-	Source     strictyaml.At[string] `yaml:"source"`
+	At strictyaml.Position `yaml:",position"`
+	// Which etcd is watched, and what of it.
+	Etcd etcdFile `yaml:"etcd"`
+	// Names this etcd in delivery ids and CloudEvents. Changing it changes the
+	// ids.
+	Source strictyaml.At[string] `yaml:"source" unset:"/etcd/ and the cluster's id"`
+	// Where progress and what is owed are kept.
 	Checkpoint struct {
+		// A directory of this machine.
 		Disk struct {
-			Dir strictyaml.At[string] `yaml:"dir"`
+			// Mode 0700; one process at a time, held by a lock.
+			Dir strictyaml.At[string] `yaml:"dir" default:"./keyhook-data"`
 		} `yaml:"disk"`
-		Interval strictyaml.At[strictyaml.Duration] `yaml:"interval"`
+		// How long something waits for a commit at most; 1ms to 2s.
+		Interval strictyaml.At[strictyaml.Duration] `yaml:"interval" default:"100ms"`
 	} `yaml:"checkpoint"`
-	Rules *strictyaml.At[[]strictyaml.At[string]] `yaml:"rules"`
+	// Files or globs (a glob passes over `*_test.yaml`); reloaded within a
+	// second of a change and on SIGHUP, all or nothing.
+	Rules *strictyaml.At[[]strictyaml.At[string]] `yaml:"rules" default:"[rules/*.yaml]"`
+	// Where `/healthz`, `/readyz`, `/metrics` and the status are served.
 	Admin struct {
-		Listen strictyaml.At[string] `yaml:"listen"`
-		Token  strictyaml.Secret     `yaml:"token"`
+		// Port 0 takes any free one.
+		Listen strictyaml.At[string] `yaml:"listen" default:"127.0.0.1:8585"`
+		// Asked for by all pages but `/healthz` and `/readyz`.
+		Token strictyaml.Secret `yaml:"token"`
 	} `yaml:"admin"`
+	// How many dead letters are kept. Beyond it the oldest go, counted in
+	// `keyhook_dead_letters_expired_total` and logged; 0: no bound.
 	DeadLetters struct {
-		MaxAge    *strictyaml.Duration `yaml:"max_age"`
-		MaxNumber *strictyaml.At[int]  `yaml:"max_number"`
-		MaxBytes  *strictyaml.Size     `yaml:"max_bytes"`
+		// Since the delivery was given up.
+		MaxAge *strictyaml.Duration `yaml:"max_age" unset:"no bound"`
+		// Of all sinks together.
+		MaxNumber *strictyaml.At[int] `yaml:"max_number" default:"100000" min:"0"`
+		// Of all sinks together.
+		MaxBytes *strictyaml.Size `yaml:"max_bytes" default:"1GiB"`
 	} `yaml:"dead_letters"`
+	// Which metrics are kept.
 	Metrics struct {
-		PerRule *bool `yaml:"per_rule"`
+		// `false` switches off the series for each rule, where there are
+		// thousands.
+		PerRule *bool `yaml:"per_rule" default:"true"`
 	} `yaml:"metrics"`
+	// What is logged, and how.
 	Log struct {
-		Level  strictyaml.At[string] `yaml:"level"`
-		Format strictyaml.At[string] `yaml:"format"`
+		// The least that is logged.
+		Level strictyaml.At[string] `yaml:"level" default:"info" enum:"debug|info|warn|error"`
+		// How a line is written.
+		Format strictyaml.At[string] `yaml:"format" default:"text" enum:"text|json"`
 	} `yaml:"log"`
 }
 
 type etcdFile struct {
-	Endpoints *strictyaml.At[[]strictyaml.At[string]] `yaml:"endpoints"`
-	Watch     *strictyaml.At[[]string]                `yaml:"watch"`
-	Start     startField                              `yaml:"start"`
-	OnGap     strictyaml.At[string]                   `yaml:"on_gap"`
-	Username  strictyaml.At[string]                   `yaml:"username"`
-	Password  secretField                             `yaml:"password"`
-	TLS       struct {
-		CAFile   strictyaml.At[string] `yaml:"ca_file"`
+	// The members of the cluster; `https://` with `tls`.
+	Endpoints *strictyaml.At[[]strictyaml.At[string]] `yaml:"endpoints" default:"[http://127.0.0.1:2379]"`
+	// Prefixes to watch; overlapping ones are merged. With role-based access
+	// in etcd the user needs READ on each.
+	Watch *strictyaml.At[[]string] `yaml:"watch" unset:"derived from the rules' keys, at most 16 ranges"`
+	// Where a range begins that was never watched; a revision is the first
+	// that is delivered.
+	Start startField `yaml:"start" default:"now"`
+	// What to do when history was compacted or rolled back while away.
+	OnGap strictyaml.At[string] `yaml:"on_gap" default:"repair" enum:"repair|halt"`
+	// etcd's own authentication.
+	Username strictyaml.At[string] `yaml:"username"`
+	// Of the user.
+	Password secretField `yaml:"password"`
+	// For `https://` endpoints; all files are PEM.
+	TLS struct {
+		// The authorities to trust.
+		CAFile strictyaml.At[string] `yaml:"ca_file" unset:"the system's"`
+		// The client's certificate.
 		CertFile strictyaml.At[string] `yaml:"cert_file"`
-		KeyFile  strictyaml.At[string] `yaml:"key_file"`
-		At       strictyaml.Position   `yaml:",position"`
+		// The client's key.
+		KeyFile strictyaml.At[string] `yaml:"key_file"`
+		At      strictyaml.Position   `yaml:",position"`
 	} `yaml:"tls"`
 }
 
@@ -67,6 +103,13 @@ func (s *secretField) DecodeYAML(n *strictyaml.Node) {
 	s.Position = n.Position()
 	n.Decode(&s.Value)
 }
+
+// Shape implements [strictyaml.Shaped].
+func (*secretField) Shape() []any { return []any{strictyaml.Secret{}} }
+
+// FileType returns the type that keyhook.yaml is decoded into, for the reference
+// of its fields.
+func FileType() reflect.Type { return reflect.TypeFor[file]() }
 
 // Load reads the configuration at path, with secrets from the environment of
 // the process.

@@ -26,6 +26,11 @@ func (s *startField) DecodeYAML(n *strictyaml.Node) {
 	s.set, s.value = true, v
 }
 
+// Shape implements [strictyaml.Shaped].
+func (*startField) Shape() []any {
+	return []any{strictyaml.Word("now"), strictyaml.Word("snapshot"), strictyaml.Word("earliest"), int64(0)}
+}
+
 func (s startField) start() watch.Start {
 	if s.set {
 		return s.value
