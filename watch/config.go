@@ -41,6 +41,13 @@ type Config struct {
 	PageKeys    int // at most, in a page of a seed; default 10000
 	PageBytes   int // about, of a page of a seed; default 4 MiB
 
+	// CatchUpBehind is from how many revisions on a backlog is read in segments, by
+	// up to CatchUpWatchers at once, which all ranges share; defaults 2000 and 64.
+	// 1 reads everything with one watcher. Segments that wait for their turn take
+	// QueueBytes more.
+	CatchUpBehind   int64
+	CatchUpWatchers int
+
 	RequestTimeout   time.Duration // of one request; default 5s
 	ProgressInterval time.Duration // between requests for progress on an idle range; default 2s
 	ProgressDeadline time.Duration // of silence, until a watch is made anew; default 1m
@@ -76,7 +83,7 @@ func (c Config) withDefaults() (Config, error) {
 		value int
 	}{
 		{&c.QueueBytes, 16 << 20}, {&c.BatchEvents, 250}, {&c.BatchBytes, 1 << 20},
-		{&c.PageKeys, 10_000}, {&c.PageBytes, 4 << 20},
+		{&c.PageKeys, 10_000}, {&c.PageBytes, 4 << 20}, {&c.CatchUpWatchers, 64},
 	} {
 		if *d.field < 0 {
 			return c, fmt.Errorf("watch: a limit is %d", *d.field)
@@ -84,6 +91,9 @@ func (c Config) withDefaults() (Config, error) {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
+	}
+	if c.CatchUpBehind == 0 {
+		c.CatchUpBehind = 2000
 	}
 	for _, d := range []struct{ field, value *time.Duration }{
 		{&c.RequestTimeout, new(5 * time.Second)},

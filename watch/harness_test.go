@@ -162,32 +162,32 @@ func (l *ledger) admitted() []*keyhook.Event {
 }
 
 // wait returns the events once there are n of them.
-func (l *ledger) wait(t *testing.T, n int) []*keyhook.Event {
+func (l *ledger) wait(t testing.TB, n int) []*keyhook.Event {
 	t.Helper()
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	for {
 		l.mu.Lock()
-		events, changed := slices.Clone(l.events), l.changed
+		arrived, changed := len(l.events), l.changed
 		l.mu.Unlock()
-		if len(events) >= n {
-			return events
+		if arrived >= n {
+			return l.admitted()
 		}
 		select {
 		case <-changed:
 		case <-timeout.C:
-			t.Fatalf("%d of %d events arrived: %s", len(events), n, brief(events))
+			t.Fatalf("%d of %d events arrived: %s", arrived, n, brief(l.admitted()))
 		}
 	}
 }
 
 // states are the durable ranges.
-func (l *ledger) states(t *testing.T) []checkpoint.RangeState {
+func (l *ledger) states(t testing.TB) []checkpoint.RangeState {
 	t.Helper()
 	return statesOf(t, l.mem)
 }
 
-func statesOf(t *testing.T, mem *checkpointtest.Memory) []checkpoint.RangeState {
+func statesOf(t testing.TB, mem *checkpointtest.Memory) []checkpoint.RangeState {
 	t.Helper()
 	st, err := mem.Load(t.Context(), 0)
 	if err != nil {
@@ -197,7 +197,7 @@ func statesOf(t *testing.T, mem *checkpointtest.Memory) []checkpoint.RangeState 
 }
 
 // identity is the durable one.
-func (l *ledger) identity(t *testing.T) checkpoint.Identity {
+func (l *ledger) identity(t testing.TB) checkpoint.Identity {
 	t.Helper()
 	st, err := l.mem.Load(t.Context(), 0)
 	if err != nil {
@@ -270,7 +270,7 @@ func (l *logs) logger() *slog.Logger {
 // run is a running watcher.
 type run struct {
 	*Watcher
-	t      *testing.T
+	t      testing.TB
 	ledger *ledger
 	counts *counts
 	logs   *logs
@@ -291,12 +291,19 @@ func config(client *clientv3.Client, l *ledger, ranges ...keyhook.Range) Config 
 func halting(c *Config) { c.HaltOnGap = true }
 
 // begin runs a watcher on the checkpoint of l until the test ends.
-func begin(t *testing.T, l *ledger, cfg Config, changes ...func(*Config)) *run {
+func begin(t testing.TB, l *ledger, cfg Config, changes ...func(*Config)) *run {
+	t.Helper()
+	cfg.States, cfg.Identity = l.states(t), l.identity(t)
+	r := prepared(t, l, cfg, changes...)
+	r.start()
+	return r
+}
+
+// prepared returns a watcher that does not run yet.
+func prepared(t testing.TB, l *ledger, cfg Config, changes ...func(*Config)) *run {
 	t.Helper()
 	r := &run{t: t, ledger: l, counts: new(counts), logs: new(logs), done: make(chan error, 1)}
-	cfg.Observer = r.counts
-	cfg.Logger = r.logs.logger()
-	cfg.States, cfg.Identity = l.states(t), l.identity(t)
+	cfg.Observer, cfg.Logger = r.counts, r.logs.logger()
 	for _, change := range changes {
 		change(&cfg)
 	}
@@ -312,7 +319,6 @@ func begin(t *testing.T, l *ledger, cfg Config, changes ...func(*Config)) *run {
 		t.Fatal(err)
 	}
 	r.Watcher = w
-	r.start()
 	return r
 }
 
@@ -401,11 +407,11 @@ func (r *run) awaitPosition(rev int64) {
 // fixture is an etcd with a client.
 type fixture struct {
 	*etcdtest.Server
-	t  *testing.T
+	t  testing.TB
 	kv *clientv3.Client
 }
 
-func newFixture(t *testing.T, opts ...etcdtest.Option) *fixture {
+func newFixture(t testing.TB, opts ...etcdtest.Option) *fixture {
 	t.Helper()
 	s := etcdtest.Start(t, opts...)
 	return &fixture{Server: s, t: t, kv: s.Client()}
@@ -491,7 +497,7 @@ func brief(events []*keyhook.Event) string {
 	return "\n" + strings.Join(lines, "\n")
 }
 
-func equal(t *testing.T, events []*keyhook.Event, want ...string) {
+func equal(t testing.TB, events []*keyhook.Event, want ...string) {
 	t.Helper()
 	var got []string
 	for _, e := range events {

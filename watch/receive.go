@@ -22,7 +22,11 @@ func (r *runner) receive(ctx context.Context, q *queue, rd *reader) error {
 	bo := r.newBackoff()
 	for {
 		err := r.session(ctx, q, rd, bo.Reset)
+		if behind, ok := errors.AsType[*behindError](err); ok {
+			err = r.catchUp(ctx, q, rd, behind)
+		}
 		switch {
+		case err == nil:
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, errFull):
@@ -111,6 +115,9 @@ func (r *runner) drain(ctx context.Context, s stream, q *queue, rd *reader, hear
 		}
 		if q.push(it) {
 			return errFull
+		}
+		if err := r.lag(rd, resp, before); err != nil {
+			return err
 		}
 	}
 }

@@ -23,6 +23,7 @@ type shared struct {
 	overlay  *overlay
 	seen     *seen
 	identity *identity
+	slots    chan struct{} // as many watchers catch up at once
 }
 
 // runner reads one range, from its start to the end of its context.
