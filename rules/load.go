@@ -30,6 +30,10 @@ func Load(files []File, opts Options) (*Set, error) {
 	if len(entries) == 0 && len(l.problems) == 0 {
 		l.fail(strictyaml.Position{Path: files[0].Path, Line: 1, Column: 1}, "", "there is no rule in any file")
 	}
+	for _, source := range l.sources {
+		source.Quote(l.problems)
+		source.Quote(l.warnings)
+	}
 	if err := l.problems.Err(); err != nil {
 		return nil, err
 	}
@@ -45,6 +49,7 @@ type loader struct {
 	names    map[string]strictyaml.Position // of rules
 	problems strictyaml.Problems
 	warnings strictyaml.Problems
+	sources  []*strictyaml.Source
 }
 
 func (l *loader) fail(at strictyaml.Position, hint, format string, args ...any) {
@@ -59,7 +64,9 @@ func (l *loader) read(files []File) []*ruleEntry {
 	var defined []*sinkEntry
 	for _, f := range files {
 		var file ruleFile
-		l.problems = append(l.problems, l.opts.Environment.Decode(f.Path, f.Data, &file)...)
+		source, problems := l.opts.Environment.DecodeSource(f.Path, f.Data, &file)
+		l.sources = append(l.sources, source)
+		l.problems = append(l.problems, problems...)
 		sinks := sinkLoader{check: l.opts.CheckWebhook, checkNATS: l.opts.CheckNATS}
 		for _, e := range file.Sinks {
 			if e == nil {

@@ -42,7 +42,7 @@ then 2. Nothing is connected to, and no secret is shown.`,
 				return err
 			}
 			for _, w := range plan.Warnings {
-				if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w.Error()); err != nil {
+				if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w.Report()); err != nil {
 					return err
 				}
 			}

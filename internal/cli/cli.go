@@ -166,7 +166,7 @@ func report(w io.Writer, err error) int {
 	}
 	var problems strictyaml.Problems
 	if errors.As(err, &problems) {
-		fmt.Fprintln(w, problems.Error())
+		fmt.Fprintln(w, problems.Report())
 		return exitUsage
 	}
 	printError(w, err)

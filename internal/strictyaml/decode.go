@@ -95,6 +95,7 @@ func (n *Node) fill(v reflect.Value) {
 func (n *Node) Expect(want Kind) bool {
 	got := n.Kind()
 	if got == want && n.raw.ShortTag() != "!!binary" {
+		n.doc.show(n.at)
 		return true
 	}
 	hint := ""

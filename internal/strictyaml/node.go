@@ -115,6 +115,7 @@ func (n *Node) Entries() []Entry {
 		if key == nil || value == nil {
 			continue
 		}
+		n.doc.show(key.at)
 		if key.raw.ShortTag() == "!!merge" {
 			key.Problemf("write the fields out, or use an alias for the whole value", "merge keys (<<) are not supported")
 			continue

@@ -36,20 +36,31 @@ func Decode(path string, data []byte, into any) Problems {
 
 // Decode is as the function of that name, with secrets from e.
 func (e Environment) Decode(path string, data []byte, into any) Problems {
+	_, problems := e.DecodeSource(path, data, into)
+	return problems
+}
+
+// DecodeSource does what Decode does, and returns the file as well, so that what
+// is found wrong with it later can be quoted.
+func (e Environment) DecodeSource(path string, data []byte, into any) (*Source, Problems) {
 	if e.LookupEnv == nil {
 		e.LookupEnv = os.LookupEnv
 	}
 	if e.ReadFile == nil {
 		e.ReadFile = readBounded
 	}
-	d := &document{path: path, env: e, active: map[*yaml.Node]bool{}}
-	if root := d.parse(data); root != nil {
-		if n := d.node(root); n != nil {
-			n.decode(into)
-		}
+	source := &Source{path: path, shown: map[int][]columns{}}
+	d := &document{path: path, env: e, active: map[*yaml.Node]bool{}, source: source}
+	root := d.parse(data)
+	source.lines = d.lines
+	if root == nil {
+		source.showNames()
+	} else if n := d.node(root); n != nil {
+		n.decode(into)
 	}
 	d.problems.Sort()
-	return d.problems
+	source.Quote(d.problems)
+	return source, d.problems
 }
 
 // document is one file while it is being decoded.
@@ -57,6 +68,7 @@ type document struct {
 	path     string
 	env      Environment
 	lines    []string
+	source   *Source
 	problems Problems
 	expanded int                 // nodes that were reached through aliases
 	active   map[*yaml.Node]bool // aliases that are being decoded

@@ -35,6 +35,9 @@ type Problem struct {
 	Line, Column int
 	Message      string
 	Hint         string // may be empty
+	// Snippet quotes the place, in two lines: that of the file and one with a
+	// mark. It may be empty, and holds no secret.
+	Snippet string
 }
 
 // WithHint returns p with a hint.
@@ -58,6 +61,14 @@ func (p Problem) Error() string {
 	return s
 }
 
+// Report returns what Error does, and the snippet below it.
+func (p Problem) Report() string {
+	if p.Snippet == "" {
+		return p.Error()
+	}
+	return p.Error() + "\n" + p.Snippet
+}
+
 // Problems are all the problems of a set of files.
 type Problems []Problem
 
@@ -68,6 +79,15 @@ func (ps Problems) Error() string {
 		lines[i] = p.Error()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Report returns one entry for each problem, as [Problem.Report] has it.
+func (ps Problems) Report() string {
+	entries := make([]string, len(ps))
+	for i, p := range ps {
+		entries[i] = p.Report()
+	}
+	return strings.Join(entries, "\n")
 }
 
 // Err returns ps in order as an error, nil if there are none.

@@ -48,6 +48,7 @@ func ParseDuration(s string) (Duration, error) {
 // DecodeYAML implements [Decoder].
 func (d *Duration) DecodeYAML(n *Node) {
 	const hint = "write a number with its unit, such as 500ms, 10s, 1h30m or 7d"
+	n.doc.show(n.at)
 	switch n.Kind() {
 	case String:
 	case Number:
@@ -104,6 +105,7 @@ func ParseRate(s string) (Rate, error) {
 // DecodeYAML implements [Decoder].
 func (r *Rate) DecodeYAML(n *Node) {
 	const hint = "write a number a second, minute or hour, such as 100/s, 30/m or 5/h"
+	n.doc.show(n.at)
 	if k := n.Kind(); k != String && k != Number {
 		n.Problemf(hint, "expected a rate, found %s", n.describe())
 		return

@@ -1,6 +1,7 @@
 package strictyaml_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
@@ -43,6 +44,42 @@ func TestProblems(t *testing.T) {
 		if len(ps) == 0 {
 			return "fine"
 		}
-		return ps.Error()
+		return ps.Report()
 	})
+}
+
+// TestSnippetsHoldNoSecret, wherever in the line it stands, and whatever is wrong
+// with it.
+func TestSnippetsHoldNoSecret(t *testing.T) {
+	const secret = "hunter2/x:y"
+	for _, text := range []string{
+		"key: SECRET\nnme: x",
+		"{name: x, key: SECRET, cuont: 1}",
+		`{name: x, key: "SECRET", cuont: 1}`,
+		`{"name":"x","key":"SECRET","cuont":1}`,
+		"{name: x, headers: {Authorization: SECRET, X: 3}}",
+		"name: x\nky: SECRET",
+		"name: x\ncount: SECRET",
+		"name: x\non: {a: SECRET}",
+		"name: x\nkey: |\n  SECRET\n  SECRET\nnope: 1",
+		"name: x\nkey: [SECRET]",
+		"name: x # SECRET\nnope: 1 # SECRET",
+		"name: x\nkey: SECRET: y\n",
+		"name: x\n  key: SECRET",
+		"name: x\nkey: 'SECRET\n",
+		"name: {env: NOPE}\nkey: {env: A_NAME, fil: SECRET}",
+		"name: x\nwait: 3\nkey: &a SECRET\nheaders: {a: *a, b: 1}",
+	} {
+		var f file
+		text = strings.ReplaceAll(text, "SECRET", secret)
+		ps := strictyaml.Decode("a.yaml", []byte(text), &f)
+		if len(ps) == 0 {
+			t.Errorf("nothing is wrong with\n%s", text)
+		}
+		for _, p := range ps {
+			if strings.Contains(p.Snippet, "hunter") || strings.Contains(p.Snippet, "x:y") {
+				t.Errorf("%s\nof\n%s", p.Report(), text)
+			}
+		}
+	}
 }

@@ -32,6 +32,7 @@ func (t *Text) DecodeYAML(n *Node) {
 			"expected an expression, found %s", n.describe())
 		return
 	}
+	n.doc.show(n.at)
 	t.Value, t.Position = n.Text(), n.Position()
 	t.starts, t.doubled = n.doc.locate(n.raw)
 }
