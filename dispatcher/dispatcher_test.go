@@ -520,3 +520,59 @@ func TestASinkWithItsHandsFullHoldsIntakeBackForAWhile(t *testing.T) {
 		}
 	})
 }
+
+// batches is a sink that likes to be given several at once.
+type batches struct {
+	receiver
+	sizes []int
+}
+
+func (b *batches) Batch() int { return 8 }
+
+func (b *batches) Deliver(ctx context.Context, ds []*keyhook.Delivery) []error {
+	b.mu.Lock()
+	b.sizes = append(b.sizes, len(ds))
+	b.mu.Unlock()
+	for _, d := range ds {
+		if d.ID[0] == 'p' {
+			panic("poison")
+		}
+	}
+	pass(time.Second)
+	return b.receiver.Deliver(ctx, ds)
+}
+
+func TestASinkIsGivenSeveralAtOnceIfItLikes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &batches{}
+		store := checkpointtest.NewMemory()
+		d := start(t, dispatcher.Config{Store: store, Sinks: []dispatcher.Sink{{Name: "s", Deliverer: b, Concurrency: 16}}})
+		if err := d.Pause(t.Context(), "s"); err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for c := 'a'; c <= 'z'; c++ {
+			ids = append(ids, string(c)+"1", string(c)+"2")
+		}
+		admit(t, d, ids...)
+		if err := d.Resume(t.Context(), "s"); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Hour)
+		if got := b.delivered(); len(got) != 50 {
+			t.Errorf("%d delivered, %v", len(got), got)
+		}
+		if most := slices.Max(b.sizes); most < 2 || most > 8 {
+			t.Errorf("at most %d at once", most)
+		}
+		// One that makes the sink panic takes none with it.
+		var dead []string
+		for _, dl := range letters(t, store) {
+			dead = append(dead, dl.Delivery.ID)
+		}
+		equal(t, "dead", dead, []string{"p1", "p2"})
+		if err := d.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

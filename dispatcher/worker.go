@@ -37,19 +37,49 @@ type result struct {
 }
 
 // startPool starts as many workers as may be busy at once. jobs holds as many
-// again, so that handing out a job never waits.
+// deliveries, so that handing out one never waits.
 func (d *Dispatcher) startPool(s Sink) *pool {
 	p := &pool{deliverer: s.Deliverer, size: s.Concurrency, print: s.Fingerprint, jobs: make(chan *item, s.Concurrency)}
-	for range s.Concurrency {
-		p.workers.Go(func() {
-			for it := range p.jobs {
-				began := time.Now()
-				err := attempt(d.work, p.deliverer, it.d)
-				d.results <- result{it, err, time.Since(began)}
-			}
-		})
+	batch := 1
+	if b, ok := s.Deliverer.(sinks.Batcher); ok {
+		batch = max(1, min(b.Batch(), s.Concurrency))
+	}
+	for range (s.Concurrency + batch - 1) / batch {
+		p.workers.Go(func() { d.worker(p, batch) })
 	}
 	return p
+}
+
+// worker sends what there is, up to batch at once, until there will be no more.
+func (d *Dispatcher) worker(p *pool, batch int) {
+	items, ds := make([]*item, 0, batch), make([]*keyhook.Delivery, 0, batch)
+	for it := range p.jobs {
+		items = append(items[:0], it)
+	gather:
+		for len(items) < batch {
+			select {
+			case more, ok := <-p.jobs:
+				if !ok {
+					break gather
+				}
+				items = append(items, more)
+			default:
+				break gather
+			}
+		}
+		ds = ds[:0]
+		for _, it := range items {
+			ds = append(ds, it.d)
+		}
+		began := time.Now()
+		errs := attempt(d.work, p.deliverer, ds)
+		took := time.Since(began)
+		for i, it := range items {
+			d.results <- result{it, errs[i], took}
+		}
+		clear(items)
+		clear(ds)
+	}
 }
 
 // retire lets a pool finish what it has begun, then closes its deliverer.
@@ -63,22 +93,44 @@ func (d *Dispatcher) retire(p *pool) {
 	})
 }
 
-// attempt makes one attempt. A panic in the sink is an error like any other, so
-// that one delivery cannot end the process.
-func attempt(ctx context.Context, sink sinks.Sink, d *keyhook.Delivery) (err error) {
+// attempt makes one attempt at each of ds. A panic in the sink is an error like
+// any other, so that one delivery cannot end the process, nor take others with
+// it.
+func attempt(ctx context.Context, sink sinks.Sink, ds []*keyhook.Delivery) []error {
+	errs, panicked := deliver(ctx, sink, ds)
+	if panicked != nil {
+		errs = make([]error, len(ds))
+		for i := range ds {
+			if len(ds) > 1 {
+				errs[i] = attempt(ctx, sink, ds[i:i+1])[0]
+				continue
+			}
+			errs[i] = &sinks.Error{Kind: sinks.Rejected, Err: panicked}
+		}
+		return errs
+	}
+	for i, err := range errs {
+		if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			errs[i] = &sinks.Error{Kind: sinks.Interrupted, Err: err}
+		}
+	}
+	return errs
+}
+
+func deliver(ctx context.Context, sink sinks.Sink, ds []*keyhook.Delivery) (errs []error, panicked error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &sinks.Error{Kind: sinks.Rejected, Err: &panicError{v}}
+			panicked = &panicError{v}
 		}
 	}()
-	errs := sink.Deliver(ctx, []*keyhook.Delivery{d})
-	if len(errs) != 1 {
-		return errors.New("the sink did not answer for its delivery")
+	errs = sink.Deliver(ctx, ds)
+	if len(errs) != len(ds) {
+		errs = make([]error, len(ds))
+		for i := range errs {
+			errs[i] = errors.New("the sink did not answer for its delivery")
+		}
 	}
-	if err = errs[0]; err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return &sinks.Error{Kind: sinks.Interrupted, Err: err}
-	}
-	return err
+	return errs, nil
 }
 
 // setSink takes over the configuration of one sink. mu is held.

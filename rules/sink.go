@@ -49,6 +49,9 @@ func (l *sinkLoader) load(e *sinkEntry) SinkSpec {
 		spec.Webhook = l.webhook(e.Webhook)
 	case e.NATS != nil:
 		spec.NATS = l.nats(e.NATS)
+		if !spec.NATS.Request {
+			spec.Concurrency = min(DefaultInFlight, spec.NATS.MaxPending)
+		}
 	default:
 		l.fail(e.Position, "webhook: {url: https://...} or nats: {url: nats://...}", "sink %q does not say where it delivers to", spec.Name)
 	}

@@ -118,6 +118,7 @@ type RetrySpec struct {
 // Defaults of a sink.
 const (
 	DefaultConcurrency = 16
+	DefaultInFlight    = 256 // messages of a NATS sink that does not wait for replies
 	DefaultTimeout     = 15 * time.Second
 	DefaultMaxPending  = 4096 // messages of a NATS sink
 )

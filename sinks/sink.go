@@ -23,6 +23,15 @@ type Sink interface {
 	Close() error
 }
 
+// Batcher is a sink that delivers several at once faster than one after the
+// other.
+type Batcher interface {
+	Sink
+	// Batch returns how many deliveries it likes to be given at once. All of them
+	// are answered when the last one is.
+	Batch() int
+}
+
 // Kind is what the dispatcher does about a failed attempt.
 type Kind uint8
 

@@ -32,7 +32,7 @@ type Sink struct {
 	dials    sync.WaitGroup
 }
 
-var _ sinks.Sink = (*Sink)(nil)
+var _ sinks.Batcher = (*Sink)(nil)
 
 // New returns a sink for c, or every mistake in c: joined errors of type
 // [*FieldError]. It makes no connection.
@@ -61,6 +61,19 @@ var ErrClosed = errors.New("the sink is closed")
 func (s *Sink) Check(ctx context.Context) error {
 	_, err := s.connected(ctx)
 	return err
+}
+
+// batch is how many messages go at once: enough that the server is not waited
+// for, and few enough that a slow one keeps few others waiting.
+const batch = 32
+
+// Batch implements [sinks.Batcher]. A reply may take an application as long as it
+// likes, so that no other delivery should wait for it.
+func (s *Sink) Batch() int {
+	if s.cfg.Request {
+		return 1
+	}
+	return batch
 }
 
 // Close ends the connection.
