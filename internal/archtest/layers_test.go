@@ -70,6 +70,7 @@ var layers = []layer{
 		"keyhook", "keyhook/checkpoint/...", "keyhook/sinks/...", "keyhook/watch", "keyhook/rules", "keyhook/dispatcher",
 		"keyhook/internal/config", "keyhook/internal/telemetry", "keyhook/internal/admin", "keyhook/internal/backlog", "keyhook/internal/strictyaml",
 	}, knows: []string{modules, http, etcdClient, nats, pebble, cel}},
+	{path: "keyhook/internal/onlook", may: []string{"keyhook"}, knows: []string{modules, http, etcdClient}},
 	{path: "keyhook/internal/cli", may: []string{
 		"keyhook", "keyhook/watch", "keyhook/rules/...", "keyhook/internal/app", "keyhook/internal/backlog", "keyhook/internal/inbox/...", "keyhook/internal/config", "keyhook/internal/devserver",
 		"keyhook/internal/schema", "keyhook/internal/strictyaml", "keyhook/internal/telemetry", "keyhook/examples/...",
