@@ -25,7 +25,7 @@ type sinkEntry struct {
 	// A NATS server, or a cluster of them.
 	NATS *natsEntry `yaml:"nats"`
 	// Requests in flight.
-	Concurrency *strictyaml.At[int] `yaml:"concurrency" default:"16" min:"1" max:"10000"`
+	Concurrency *strictyaml.At[int] `yaml:"concurrency" unset:"16, for NATS 256" min:"1" max:"10000"`
 	// Attempts, at most.
 	Rate *strictyaml.Rate `yaml:"rate" unset:"no limit"`
 	// How long and how often a delivery is tried.
@@ -94,7 +94,7 @@ type natsEntry struct {
 	TLS *natsTLSEntry `yaml:"tls"`
 	// Acknowledgements arrive below it, where the user must be allowed to
 	// subscribe.
-	InboxPrefix *strictyaml.At[string] `yaml:"inbox_prefix" default:"_INBOX"`
+	InboxPrefix *strictyaml.At[string] `yaml:"inbox_prefix" unset:"_INBOX"`
 	// Of an attempt, connecting included.
 	Timeout *strictyaml.At[strictyaml.Duration] `yaml:"timeout" default:"15s"`
 	// Messages that wait for an acknowledgement at once.
@@ -168,9 +168,7 @@ type ruleEntry struct {
 	Was oldNames `yaml:"was"`
 	// What it is for.
 	Description string `yaml:"description"`
-	// A pattern, or several that bind the same names: `{x}` matches one or
-	// more bytes except `/`, `{x...}` zero or more of any bytes, at the end
-	// only.
+	// Which keys it is about; all patterns bind the same names.
 	Keys strictyaml.OneOrList[strictyaml.Text] `yaml:"keys,required" as:"pattern"`
 	// The condition.
 	When strictyaml.Text `yaml:"when" default:"true"`

@@ -16,7 +16,7 @@ var definitions = object{
 	"duration": object{
 		"description": "A number with its unit, such as 500ms, 10s, 1h30m or 7d.",
 		"anyOf": []any{
-			object{"type": "string", "pattern": `^(?=.)(\d+(\.\d*)?d)?((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))*$`},
+			object{"type": "string", "minLength": 1, "pattern": `^(\d+(\.\d*)?d)?((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))*$`},
 			object{"const": 0},
 		},
 	},
