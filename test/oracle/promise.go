@@ -68,12 +68,15 @@ func (g Gap) String() string { return fmt.Sprintf("the gap from %v to %v", g.Fro
 type Bookmark struct {
 	At       time.Time
 	Position Moment
-	Owed     int
+	Owed     int // or Unstated
 	// Arrived is how many attempts had arrived at some moment after that.
 	Arrived int
 	// Head is etcd's revision at some moment after that, 0 if unknown.
 	Head int64
 }
+
+// Unstated is what a bookmark owes that says nothing about it.
+const Unstated = -1
 
 // Violation is one breach of a guarantee.
 type Violation struct {

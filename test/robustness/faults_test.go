@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"keyhook/test/lab"
+	"keyhook/test/load"
 )
 
 // fault is one kind of trouble. Begin makes it and end takes it away; an error
@@ -43,6 +46,7 @@ func init() {
 		"compaction race": {parts: []part{keyhookProcess, etcdHistory}, begin: compactionRace, end: nothing},
 
 		"kill keyhook": {parts: []part{keyhookProcess}, begin: killKeyhook, end: startKeyhook},
+		"backlog":      {parts: []part{keyhookProcess}, begin: backlog, end: startKeyhook},
 
 		restoring: {parts: []part{etcdMembers, network, etcdHistory, keyhookProcess}, begin: restore, end: noticed},
 	}
@@ -246,6 +250,23 @@ func startKeyhook(r *testRun, s *step) error {
 		return err
 	}
 	r.keyhook.Start()
+	return nil
+}
+
+// backlog kills keyhook and leaves it far more to read than etcd sends at once:
+// thousands of revisions, and one in which all of their keys are deleted.
+func backlog(r *testRun, s *step) error {
+	if err := killKeyhook(r, s); err != nil {
+		return err
+	}
+	const keys = 500
+	revisions := 3000 + 50*s.amount
+	err := load.Fill(r.ctx, r.etcd.Client, revisions, 1,
+		func(i int) string { return fmt.Sprintf("%sbacklog/%03d", busy, i%keys) },
+		func(i int) string { return fmt.Sprint(s.amount, ".", i) })
+	r.note("backlog", err)
+	_, err = r.etcd.Client.Delete(r.ctx, busy+"backlog/", clientv3.WithPrefix())
+	r.note("delete the backlog's keys", err)
 	return nil
 }
 

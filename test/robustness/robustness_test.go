@@ -26,6 +26,8 @@ func scenarios() []scenario {
 		{name: "keyhook", faults: []string{"kill keyhook"}, steps: 10},
 		{name: "compaction behind the position", faults: append([]string{"compact behind", "compact behind", "compact behind", "move leader"}, networks...), steps: 14},
 		{name: "compaction ahead of the position", faults: []string{"fall behind", "compaction race", "compact head", "kill keyhook"}, steps: 8, gaps: true},
+		{name: "backlog", faults: []string{"backlog", "backlog", "cut all", "kill member", "suspend leader"}, steps: 6},
+		{name: "backlog and compaction", faults: []string{"backlog", "compact head", "fall behind"}, steps: 6, gaps: true},
 		{name: "restore", faults: []string{restoring, "move leader", "sever all"}, steps: 3, gaps: true},
 		mixed(10),
 	}
@@ -97,7 +99,7 @@ func play(t *testing.T, s scenario, seed uint64, programs lab.EtcdPrograms, limi
 		broken = append(broken, err.Error())
 	}
 	broken = append(broken, verdicts...)
-	t.Logf("%s, etcd %s, KEYHOOK_TEST_SEED=%d", s.name, programs.Version, seed)
+	t.Logf("%s, etcd %s, KEYHOOK_TEST_SEED=%d\n%s", s.name, programs.Version, seed, r.story)
 	if len(broken) == 0 {
 		return
 	}
@@ -109,8 +111,8 @@ func play(t *testing.T, s scenario, seed uint64, programs lab.EtcdPrograms, limi
 	if more := len(broken) - shown; more > 0 {
 		broken = append(broken[:shown:shown], fmt.Sprintf("and %d more", more))
 	}
-	t.Errorf("%s, etcd %s: KEYHOOK_TEST_SEED=%d\n%s\nthe story:\n%s\nartefacts: %s",
-		s.name, programs.Version, seed, strings.Join(broken, "\n"), r.story, dir)
+	t.Errorf("%s, etcd %s: KEYHOOK_TEST_SEED=%d\n%s\nartefacts: %s",
+		s.name, programs.Version, seed, strings.Join(broken, "\n"), dir)
 }
 
 // judge stops everything and holds what arrived against etcd's history.
@@ -153,7 +155,7 @@ func (r *testRun) judge(t *testing.T) (broken []string, err error) {
 			history.Under(func(key string) bool { return strings.HasPrefix(key, s.prefix) }),
 			s.inbox.Attempts(),
 			oracle.Promise{
-				After: r.ready, Gaps: stated, Bookmarks: s.marks,
+				After: r.ready, Gaps: stated, Bookmarks: s.bookmarks(),
 				ID:    &oracle.Identifier{Source: "/etcd/test", Rule: s.name, Send: s.name, FirstEpoch: r.firstly},
 				Kills: r.kills, Usual: 6 * time.Second, InFlight: concurrency, Lossy: true,
 			})
@@ -163,6 +165,13 @@ func (r *testRun) judge(t *testing.T) (broken []string, err error) {
 		}
 	}
 	return broken, nil
+}
+
+// bookmarks returns what keyhook has stated of a range, in the order of time.
+func (s *stream) bookmarks() []oracle.Bookmark {
+	all := slices.Concat(s.marks, s.counted)
+	slices.SortStableFunc(all, func(a, b oracle.Bookmark) int { return a.At.Compare(b.At) })
+	return all
 }
 
 // gaps returns the gaps that keyhook says it repaired in a range, and what is

@@ -20,7 +20,9 @@ type stream struct {
 	name   string
 	prefix string
 	inbox  *receiver.Inbox
-	marks  []oracle.Bookmark
+	// marks are all positions that were stated, counted those of which it is
+	// known what was owed.
+	marks, counted []oracle.Bookmark
 }
 
 // testRun is one run of a scenario.
@@ -42,6 +44,7 @@ type testRun struct {
 	era       int    // restores that were begun
 	followed  int    // restores that keyhook has noticed
 	epoch     uint64 // before the last one
+	stated    stated // by keyhook, last
 }
 
 // compaction is one that was asked for.
@@ -196,22 +199,54 @@ func (r *testRun) look() {
 	if r.followed < r.era {
 		return // whose history it speaks of is not known
 	}
-	st, err := r.keyhook.Status(r.ctx)
+	now, err := r.keyhook.Status(r.ctx)
 	if err != nil {
 		return // it has been killed, or is not up yet
 	}
+	// A position is stated a moment before what it owes is counted: that has
+	// happened when a commit that was begun later has ended.
+	then := r.stated
+	counted := then.life == len(r.kills) && now.Commit.Sequence > then.Commit.Sequence+1
 	for _, s := range r.streams {
 		arrived := s.inbox.Arrived()
-		for _, rng := range st.Ranges {
-			for _, sink := range st.Sinks {
-				if rng.Range == s.prefix && sink.Name == s.name && rng.Position > 0 {
-					s.marks = append(s.marks, oracle.Bookmark{
-						At: time.Now(), Position: oracle.Moment{Era: r.era, Revision: rng.Position}, Owed: sink.Owed, Arrived: arrived,
-					})
-				}
-			}
+		mark := oracle.Bookmark{At: time.Now(), Arrived: arrived, Owed: oracle.Unstated}
+		if mark.Position = r.position(now, s); mark.Position.Revision > 0 {
+			s.marks = append(s.marks, mark)
+		}
+		if counted && r.position(then.Status, s).Revision > 0 {
+			s.counted = append(s.counted, oracle.Bookmark{
+				At: then.at, Arrived: arrived, Position: oracle.Moment{Era: then.era, Revision: r.position(then.Status, s).Revision}, Owed: owed(now, s),
+			})
 		}
 	}
+	if counted || then.life != len(r.kills) || then.era != r.era {
+		r.stated = stated{Status: now, at: time.Now(), life: len(r.kills), era: r.era}
+	}
+}
+
+// stated is a status with what is known of when it was.
+type stated struct {
+	lab.Status
+	at        time.Time
+	life, era int
+}
+
+func (r *testRun) position(st lab.Status, s *stream) oracle.Moment {
+	for _, rng := range st.Ranges {
+		if rng.Range == s.prefix {
+			return oracle.Moment{Era: r.era, Revision: rng.Position}
+		}
+	}
+	return oracle.Moment{}
+}
+
+func owed(st lab.Status, s *stream) int {
+	for _, sink := range st.Sinks {
+		if sink.Name == s.name {
+			return sink.Owed
+		}
+	}
+	return oracle.Unstated
 }
 
 // caughtUp waits until keyhook is ready and every range has come to a revision.
@@ -257,18 +292,21 @@ func (r *testRun) settle() error {
 		return fmt.Errorf("%s: %w", oracle.Bookmarkable, err)
 	}
 	r.story.tell("keyhook has read everything")
+	quiet := 0
 	err = lab.Poll(r.ctx, func() (bool, error) {
 		r.look()
 		st, err := r.keyhook.Status(r.ctx)
 		if err != nil {
 			return false, err
 		}
+		quiet++
 		for _, sink := range st.Sinks {
 			if sink.Owed > 0 {
-				return false, fmt.Errorf("%s is owed %d deliveries", sink.Name, sink.Owed)
+				quiet, err = 0, fmt.Errorf("%s is owed %d deliveries", sink.Name, sink.Owed)
 			}
 		}
-		return true, nil
+		// What was admitted last may not have been counted yet.
+		return quiet == 20, err
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", oracle.Reliable, err)
