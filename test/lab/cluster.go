@@ -15,6 +15,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 )
 
 const members = 3
@@ -94,7 +96,15 @@ func catchUp(version string) []string {
 
 func (c *Cluster) connect(urls ...string) *clientv3.Client {
 	c.t.Helper()
-	client, err := clientv3.New(clientv3.Config{Endpoints: urls, DialTimeout: 10 * time.Second, Logger: zap.NewNop()})
+	// A member that was away is found again at once.
+	retry := grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.2, MaxDelay: 200 * time.Millisecond},
+		MinConnectTimeout: time.Second,
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: urls, DialTimeout: 10 * time.Second, Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(retry)},
+	})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -253,6 +263,9 @@ func (m *Member) stop(ctx context.Context) error {
 			return err
 		}
 	}
+	// It would wait for the watches of its clients to end.
+	was := m.Proxy.become(weather{cut: true})
+	defer m.Proxy.become(was)
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	_, err := m.proc.stop(ctx)

@@ -8,9 +8,10 @@ import (
 	"os/exec"
 	"time"
 
-	"keyhook/test/oracle"
-
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"golang.org/x/sync/errgroup"
+
+	"keyhook/test/oracle"
 )
 
 // era is the time between two restores of a cluster. Its databases hold all that
@@ -72,7 +73,7 @@ func (c *Cluster) Compact(ctx context.Context, revision int64) error {
 		return err
 	}
 	c.now().databases = append(c.now().databases, s.path)
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if _, err := c.Client.Compact(ctx, revision); err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		return err
@@ -90,14 +91,13 @@ func (c *Cluster) Restore(ctx context.Context, s Snapshot) error {
 	if err := c.end(ctx); err != nil {
 		return err
 	}
+	var group errgroup.Group
 	for _, m := range c.Members {
 		m.dir = fmt.Sprintf("%s-%d", m.dir, len(c.eras))
-		cmd := exec.CommandContext(ctx, c.programs.Utility, "snapshot", "restore", s.path,
-			"--name", m.Name, "--data-dir", m.dir, "--initial-cluster", m.membership, "--initial-advertise-peer-urls", m.peer,
-			"--skip-hash-check") // the checksum behind the database was taken off
-		if said, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%v: %w\n%s", cmd, err, said)
-		}
+		group.Go(func() error { return c.restore(ctx, m, s) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	c.eras = append(c.eras, era{base: s.Revision, began: time.Now()})
 	for _, m := range c.Members {
@@ -106,6 +106,17 @@ func (c *Cluster) Restore(ctx context.Context, s Snapshot) error {
 		}
 	}
 	return c.AwaitHealthy(ctx)
+}
+
+// restore makes a snapshot the data of a member.
+func (c *Cluster) restore(ctx context.Context, m *Member, s Snapshot) error {
+	cmd := exec.CommandContext(ctx, c.programs.Utility, "snapshot", "restore", s.path,
+		"--name", m.Name, "--data-dir", m.dir, "--initial-cluster", m.membership, "--initial-advertise-peer-urls", m.peer,
+		"--skip-hash-check") // the checksum behind the database was taken off
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %w\n%s", cmd, err, said)
+	}
+	return nil
 }
 
 // Restores returns when the cluster was restored: after the last moment of one

@@ -67,15 +67,17 @@ func (p *Proxy) Sever() {
 	p.sever()
 }
 
-func (p *Proxy) become(w weather) {
+// become changes the weather and returns what it was.
+func (p *Proxy) become(w weather) (was weather) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.weather = w
+	was, p.weather = p.weather, w
 	close(p.changed)
 	p.changed = make(chan struct{})
 	if w.cut {
 		p.sever()
 	}
+	return was
 }
 
 func (p *Proxy) sever() {
