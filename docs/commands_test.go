@@ -129,9 +129,9 @@ func (r *reader) run(args []string) {
 		r.start(args[1:])
 	case name == "keyhook":
 		r.t.Chdir(r.dir)
-		var out bytes.Buffer
+		var out said
 		if code := cli.Run(cli.Process{Args: args[1:], Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out}); code != 0 {
-			r.t.Errorf("%q ended with %d:\n%s", args, code, out.String())
+			r.t.Errorf("%q ended with %d:\n%s", args, code, &out)
 		}
 	case name == "curl":
 		r.get(args[len(args)-1])
@@ -151,11 +151,11 @@ func (r *reader) build(args []string) {
 	args[3] = built
 	cmd := exec.CommandContext(r.t.Context(), args[0], args[1:]...)
 	cmd.Dir = checkout
-	if said, err := cmd.CombinedOutput(); err != nil {
-		r.t.Fatalf("%v: %v\n%s", cmd, err, said)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		r.t.Fatalf("%v: %v\n%s", cmd, err, text)
 	}
-	if said, err := exec.CommandContext(r.t.Context(), built, "version").CombinedOutput(); err != nil {
-		r.t.Fatalf("what was built does not run: %v\n%s", err, said)
+	if text, err := exec.CommandContext(r.t.Context(), built, "version").CombinedOutput(); err != nil {
+		r.t.Fatalf("what was built does not run: %v\n%s", err, text)
 	}
 }
 
@@ -167,19 +167,19 @@ var checkout = func() string {
 	return dir
 }()
 
-// log collects what keyhook says.
-type log struct {
+// said collects what keyhook says.
+type said struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (l *log) Write(p []byte) (int, error) {
+func (l *said) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(p)
 }
 
-func (l *log) String() string {
+func (l *said) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
@@ -189,14 +189,15 @@ func (l *log) String() string {
 func (r *reader) start(args []string) {
 	r.t.Helper()
 	r.t.Chdir(r.dir)
-	said, stop, ended := &log{}, make(chan os.Signal, 1), make(chan int, 1)
+	var out said
+	stop, ended := make(chan os.Signal, 1), make(chan int, 1)
 	go func() {
-		ended <- cli.Run(cli.Process{Args: args, Stdin: strings.NewReader(""), Stdout: said, Stderr: said, Stop: stop})
+		ended <- cli.Run(cli.Process{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Stop: stop})
 	}()
 	r.t.Cleanup(func() {
 		stop <- syscall.SIGTERM
 		if code := <-ended; code != 0 {
-			r.t.Errorf("keyhook %q ended with %d:\n%s", args, code, said)
+			r.t.Errorf("keyhook %q ended with %d:\n%s", args, code, &out)
 		}
 	})
 	r.running = true

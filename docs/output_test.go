@@ -127,10 +127,13 @@ func printed(t *testing.T, b []string) string {
 			}
 		}()
 	}
-	var out bytes.Buffer
-	code := cli.Run(cli.Process{Args: strings.Fields(b[command]), Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out})
-	if code != want {
-		t.Fatalf("keyhook %s ended with %d, not %d:\n%s", b[command], code, want, out.String())
+	var out, errs said
+	code := cli.Run(cli.Process{Args: strings.Fields(b[command]), Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs})
+	switch {
+	case code != want:
+		t.Fatalf("keyhook %s ended with %d, not %d:\n%s%s", b[command], code, want, &out, &errs)
+	case want != 0:
+		return errs.String()
 	}
 	return out.String()
 }
@@ -185,6 +188,7 @@ func steps(out string) []string {
 func holds(t *testing.T, command, got, shown string) {
 	t.Helper()
 	printed, at := steps(got), 0
+	all := strings.Join(printed, "\n\n")
 	gap := !strings.Contains(shown, "keyhook dev:") // the greeting is left out
 	for _, part := range steps(shown) {
 		if part == "..." {
@@ -195,7 +199,7 @@ func holds(t *testing.T, command, got, shown string) {
 			at++
 		}
 		if at == len(printed) || !same(printed[at], part) {
-			t.Errorf("keyhook %s does not print\n%s\nbut\n%s", command, part, strings.Join(printed[at:], "\n\n"))
+			t.Errorf("keyhook %s does not print\n%s\nbut\n%s", command, part, all)
 			return
 		}
 		at, gap = at+1, false
