@@ -19,8 +19,9 @@ build: ## bin/keyhook, static, as it is released (without the servers of `keyhoo
 	CGO_ENABLED=0 go build -trimpath -tags nodev -ldflags "-X keyhook/internal/cli.version=$(VERSION)" -o bin/keyhook ./cmd/keyhook
 
 .PHONY: generate
-generate: ## the schemas of the files and docs/reference.md, out of the Go types
+generate: ## the schemas of the files, docs/reference.md and docs/metrics.md, out of the code
 	go generate ./internal/schema
+	go test -count=1 ./internal/telemetry -run '^TestTheReferenceIsUpToDate$$' -update
 
 .PHONY: test
 test: ## every test, the black-box tests in their short form

@@ -163,8 +163,9 @@ func TestTheManifestsConfigurationPassesCheck(t *testing.T) {
 		case claims[name]:
 			kept = path
 		case volume["configMap"] != nil:
-			for file, content := range get[object](t, objects["ConfigMap/"+get[string](t, volume, "configMap", "name")], "data") {
-				c.mount(filepath.Join(path, file), content.(string))
+			source := objects["ConfigMap/"+get[string](t, volume, "configMap", "name")]
+			for file := range get[object](t, source, "data") {
+				c.mount(filepath.Join(path, file), get[string](t, source, "data", file))
 			}
 		case volume["secret"] != nil:
 			c.mount(filepath.Join(path, "admin_token"), "s3cret")
@@ -176,8 +177,8 @@ func TestTheManifestsConfigurationPassesCheck(t *testing.T) {
 		t.Errorf("the volume is at %s, the image keeps its data in %v", kept, im.final.Volumes)
 	}
 	var args []string
-	for _, arg := range get[[]any](t, container, "args") {
-		args = append(args, arg.(string))
+	for i := range get[[]any](t, container, "args") {
+		args = append(args, get[string](t, container, "args", i))
 	}
 	if !slices.Equal(args, im.final.Cmd) {
 		t.Errorf("it runs %q, the image %q", args, im.final.Cmd)

@@ -80,7 +80,7 @@ func TestTheUnitFitsKeyhook(t *testing.T) {
 	words := strings.Fields(setting("ExecStart"))
 	path := words[len(words)-1]
 	c.mount(path, config)
-	c.mount(filepath.Join(filepath.Dir(path), "rules/a.yaml"), "sinks: [{name: s, webhook: {url: 'http://127.0.0.1/'}}]\nrules: [{name: a, keys: /a, send: {sink: s}}]\n")
+	c.mount(filepath.Join(filepath.Dir(path), "rules", "a.yaml"), "sinks: [{name: s, webhook: {url: 'http://127.0.0.1/'}}]\nrules: [{name: a, keys: /a, send: {sink: s}}]\n")
 	for _, line := range []string{"ExecStartPre", "ExecStart"} {
 		words := strings.Fields(setting(line))
 		if words[0] != "/usr/local/bin/keyhook" || words[len(words)-1] != path {
