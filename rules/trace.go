@@ -381,3 +381,18 @@ func (a *watchedAttribute) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 func (a *watchedAttribute) Eval(vars interpreter.Activation) ref.Val {
 	return interpreter.EvalActivation(vars, a.Exec)
 }
+
+// LooksAt reports whether the keys of a rule take key.
+func (s *Set) LooksAt(rule string, key []byte) bool {
+	for _, r := range s.rules {
+		if r.name != rule {
+			continue
+		}
+		for _, p := range r.patterns {
+			if _, ok := p.match(key, nil); ok {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -134,6 +134,7 @@ func (c *checker) expectations(x *expectations) {
 			}
 			c.ruleNames(text(a.Rule))
 			c.sinkNames(text(a.Sink))
+			c.key(a.Key)
 			if a.Type != nil && a.Type.Value != keyhook.Put.String() && a.Type.Value != keyhook.Delete.String() {
 				c.fail(a.Type.Position, "write PUT or DELETE", "%q is not the type of an event", a.Type.Value)
 			}
@@ -144,6 +145,7 @@ func (c *checker) expectations(x *expectations) {
 			if a != nil {
 				c.ruleNames(text(a.Rule))
 				c.sinkNames(text(a.Sink))
+				c.key(a.Key)
 			}
 		}
 		if x.ExpectNone.all && x.Expect != nil && len(x.Expect.all) > 0 {
@@ -154,6 +156,7 @@ func (c *checker) expectations(x *expectations) {
 		if d != nil {
 			c.ruleNames(text(d.Rule))
 			c.sinkNames(text(d.Sink))
+			c.key(d.Key)
 			if d.Reason != nil && !slices.Contains(reasons, d.Reason.Value) {
 				c.fail(d.Reason.Position, strictyaml.DidYouMean(d.Reason.Value, reasons), "%q is no reason of a dead letter", d.Reason.Value)
 			}
@@ -178,6 +181,18 @@ func (c *checker) ruleNames(names []strictyaml.At[string]) {
 			c.fail(n.Position, strictyaml.DidYouMean(n.Value, c.rules), "there is no rule %q", n.Value)
 		}
 	}
+}
+
+// key turns a key that is written in base64 into the key itself.
+func (c *checker) key(k *strictyaml.At[string]) {
+	if k == nil {
+		return
+	}
+	decoded, err := keyOf(k.Value)
+	if err != nil {
+		c.fail(k.Position, "", "%s", err)
+	}
+	k.Value = decoded
 }
 
 func (c *checker) sinkNames(names []strictyaml.At[string]) {

@@ -11,8 +11,8 @@ import (
 	"keyhook/internal/strictyaml"
 )
 
-// compare holds what happened in a step against what is expected of it.
-func (p *play) compare(s *stepSpec) {
+// hold compares all that is expected of a step with what happened in it.
+func (p *play) hold(s *stepSpec) {
 	if s.Expect != nil {
 		p.arrivals(s.Expect.all)
 		p.unexpected(s)

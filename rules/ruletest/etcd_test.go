@@ -176,6 +176,8 @@ func (o *onlooker) Admit(_ context.Context, b *watch.Batch) error {
 
 func (o *onlooker) Flush(context.Context) error { return nil }
 
+func (o *onlooker) Identify(context.Context, checkpoint.Identity) error { return nil }
+
 func (o *onlooker) Lookup(_ context.Context, _ uint32, key []byte) (*checkpoint.Entry, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

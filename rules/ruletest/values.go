@@ -216,17 +216,27 @@ func (k *keys) DecodeYAML(n *strictyaml.Node) {
 // base64Key begins a key that is written in base64.
 const base64Key = "$base64:"
 
-func decodeKey(n *strictyaml.Node) (string, bool) {
-	encoded, ok := strings.CutPrefix(n.Text(), base64Key)
+var errKey = errors.New("what follows " + base64Key + " is not base64")
+
+// keyOf returns the key that text stands for.
+func keyOf(text string) (string, error) {
+	encoded, ok := strings.CutPrefix(text, base64Key)
 	if !ok {
-		return n.Text(), true
+		return text, nil
 	}
 	b, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
-		n.Problemf("", "what follows %s is not base64", base64Key)
-		return "", false
+		return "", errKey
 	}
-	return string(b), true
+	return string(b), nil
+}
+
+func decodeKey(n *strictyaml.Node) (string, bool) {
+	key, err := keyOf(n.Text())
+	if err != nil {
+		n.Problemf("", "%s", err)
+	}
+	return key, err == nil
 }
 
 // document is an expected body: text as it stands, or JSON.
