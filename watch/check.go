@@ -36,7 +36,7 @@ func (r *runner) behind(h head, read int64) error {
 }
 
 func (r *runner) sameCluster(h head) error {
-	r.seen.sawHead(h.revision)
+	r.seen.sawHead(h)
 	if id, _ := r.identity.get(); h.cluster != id.ClusterID {
 		return wrongClusterError(r.rng, id.ClusterID, h.cluster)
 	}

@@ -104,32 +104,56 @@ func (d *difference) contradicts(next int64) bool {
 // etcd counts the keys of a request up to its end, under a lock that writes need,
 // so that pages over the rest of a range cost time that grows with its square.
 type comparison struct {
-	etcd   history
-	mirror checkpoint.Mirror
-	shard  uint32
+	etcd history
+	// source returns what is known of the keys from cursor on, up to the end of
+	// the range at most.
+	source func(ctx context.Context, cursor []byte) (*part, error)
 	rng    keyhook.Range
 	rev    int64
 	whole  bool // with values
-	keys   int  // of the mirror, at most, in a part
 	size   pageSize
 
-	part []known // of the mirror, from where the comparison stands
-	end  []byte  // of the part; empty if it is the last one and the range has no end
-	read bool    // part and end are those of where the comparison stands
-	last bool    // the part is the last one
+	read bool // part is that of where the comparison stands
+	part part
+}
+
+// part is what is known of some keys, in order.
+type part struct {
+	keys []known
+	end  []byte // of the part; empty if it is the last one and the range has no end
+	last bool   // the range ends with it
+	pos  keyhook.Position
+}
+
+// mirrored returns what the mirror holds of the first keys of r.
+func mirrored(ctx context.Context, m checkpoint.Mirror, shard uint32, r keyhook.Range, limit int) (*part, error) {
+	p := &part{end: r.End, last: true}
+	for e, err := range m.Entries(ctx, shard, r) {
+		if err != nil {
+			return nil, err
+		}
+		if len(p.keys) == limit {
+			p.end, p.last = bytes.Clone(e.Key), false
+			break
+		}
+		p.keys = append(p.keys, knownOf(&e))
+	}
+	return p, nil
 }
 
 // next compares from cursor on. It returns what differs and the key it has come
 // to, nil at the end of the range. errCompacted: the revision is gone.
 func (c *comparison) next(ctx context.Context, cursor []byte) (found []difference, to []byte, err error) {
 	if !c.read {
-		if err := c.window(ctx, cursor); err != nil {
+		p, err := c.source(ctx, cursor)
+		if err != nil {
 			return nil, nil, err
 		}
+		c.part, c.read = *p, true
 	}
 	var p page
 	for {
-		p, err = c.etcd.page(ctx, keyhook.Range{Start: cursor, End: c.end}, c.rev, c.size.limit, pageSlack*c.size.target, !c.whole)
+		p, err = c.etcd.page(ctx, keyhook.Range{Start: cursor, End: c.part.end}, c.rev, c.size.limit, pageSlack*c.size.target, !c.whole)
 		if !errors.Is(err, errTooLarge) {
 			break
 		}
@@ -139,36 +163,19 @@ func (c *comparison) next(ctx context.Context, cursor []byte) (found []differenc
 		return nil, nil, err
 	}
 	c.size.received(p.kvs)
-	part := c.part
+	mirror := c.part.keys
 	if p.more {
 		to = append(bytes.Clone(p.kvs[len(p.kvs)-1].GetKey()), 0)
 		n := 0
-		for n < len(part) && bytes.Compare(part[n].key, to) < 0 {
+		for n < len(mirror) && bytes.Compare(mirror[n].key, to) < 0 {
 			n++
 		}
-		part, c.part = part[:n], part[n:]
+		mirror, c.part.keys = mirror[:n], mirror[n:]
 	} else {
-		to, c.part, c.read = c.end, nil, false
-		if c.last {
+		to, c.read = c.part.end, false
+		if c.part.last {
 			to = nil
 		}
 	}
-	return differences(part, p.kvs, c.whole), to, nil
-}
-
-// window reads the next part of the mirror.
-func (c *comparison) window(ctx context.Context, cursor []byte) error {
-	c.part, c.end, c.last, c.read = c.part[:0], c.rng.End, true, true
-	for e, err := range c.mirror.Entries(ctx, c.shard, keyhook.Range{Start: cursor, End: c.rng.End}) {
-		if err != nil {
-			c.read = false
-			return mirrorFailed(c.rng, err)
-		}
-		if len(c.part) == c.keys {
-			c.end, c.last = bytes.Clone(e.Key), false
-			break
-		}
-		c.part = append(c.part, knownOf(&e))
-	}
-	return nil
+	return differences(mirror, p.kvs, c.whole), to, nil
 }

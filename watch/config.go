@@ -48,6 +48,8 @@ type Config struct {
 	CatchUpBehind   int64
 	CatchUpWatchers int
 
+	AuditRate int // keys a second that an audit compares by itself; default 2000
+
 	RequestTimeout   time.Duration // of one request; default 5s
 	ProgressInterval time.Duration // between requests for progress on an idle range; default 2s
 	ProgressDeadline time.Duration // of silence, until a watch is made anew; default 1m
@@ -55,6 +57,7 @@ type Config struct {
 	RetryMax         time.Duration // between attempts at most; default 2s
 	RecheckInterval  time.Duration // of a halted range; default 30s
 	DoubtInterval    time.Duration // between comparisons for changes that do not follow, at first; default 1m
+	AuditInterval    time.Duration // between audits; a sixth of it after a start and an election; default 1h
 	ProbeInterval    time.Duration // between looks at the compacted revision and the versions; default 1m
 }
 
@@ -83,7 +86,7 @@ func (c Config) withDefaults() (Config, error) {
 		value int
 	}{
 		{&c.QueueBytes, 16 << 20}, {&c.BatchEvents, 250}, {&c.BatchBytes, 1 << 20},
-		{&c.PageKeys, 10_000}, {&c.PageBytes, 4 << 20}, {&c.CatchUpWatchers, 64},
+		{&c.PageKeys, 10_000}, {&c.PageBytes, 4 << 20}, {&c.CatchUpWatchers, 64}, {&c.AuditRate, 2000},
 	} {
 		if *d.field < 0 {
 			return c, fmt.Errorf("watch: a limit is %d", *d.field)
@@ -103,6 +106,7 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.RetryMax, new(2 * time.Second)},
 		{&c.RecheckInterval, new(30 * time.Second)},
 		{&c.DoubtInterval, new(time.Minute)},
+		{&c.AuditInterval, new(time.Hour)},
 		{&c.ProbeInterval, new(time.Minute)},
 	} {
 		if *d.field < 0 {

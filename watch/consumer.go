@@ -40,14 +40,15 @@ type Consumer interface {
 // Observer is told what happens, for metrics. Its methods are called by several
 // goroutines at once and must be quick.
 type Observer interface {
-	Events(r keyhook.Range, n int)              // were admitted
-	Duplicates(r keyhook.Range, n int)          // were sent again by etcd, and dropped
-	Mismatches(r keyhook.Range, n int)          // do not follow what the mirror holds: a sign of lost events
-	Gap(r keyhook.Range, why keyhook.GapReason) // history that cannot be read: once for each gap
-	Position(r keyhook.Range, revision int64)   // was admitted whole
-	Removed(r keyhook.Range)                    // is no longer watched
-	Revision(revision int64)                    // etcd's, as far as seen
-	Compacted(revision int64)                   // etcd's compacted revision, as far as learnt
+	Events(r keyhook.Range, n int)                // were admitted
+	Duplicates(r keyhook.Range, n int)            // were sent again by etcd, and dropped
+	Mismatches(r keyhook.Range, n int)            // do not follow what the mirror holds: a sign of lost events
+	Gap(r keyhook.Range, why keyhook.GapReason)   // history that cannot be read: once for each gap
+	Audited(r keyhook.Range, keys, differing int) // were compared with etcd
+	Position(r keyhook.Range, revision int64)     // was admitted whole
+	Removed(r keyhook.Range)                      // is no longer watched
+	Revision(revision int64)                      // etcd's, as far as seen
+	Compacted(revision int64)                     // etcd's compacted revision, as far as learnt
 }
 
 type nobody struct{}
@@ -56,6 +57,7 @@ func (nobody) Events(keyhook.Range, int)            {}
 func (nobody) Duplicates(keyhook.Range, int)        {}
 func (nobody) Mismatches(keyhook.Range, int)        {}
 func (nobody) Gap(keyhook.Range, keyhook.GapReason) {}
+func (nobody) Audited(keyhook.Range, int, int)      {}
 func (nobody) Position(keyhook.Range, int64)        {}
 func (nobody) Removed(keyhook.Range)                {}
 func (nobody) Revision(int64)                       {}

@@ -48,6 +48,7 @@ type history interface {
 type head struct {
 	cluster  uint64
 	revision int64
+	term     uint64 // of the raft: grows with each election, and begins anew in a restored cluster
 }
 
 type page struct {
@@ -105,7 +106,8 @@ func (e *etcd) head(ctx context.Context, r keyhook.Range) (head, error) {
 	if err != nil {
 		return head{}, err
 	}
-	return head{cluster: resp.GetHeader().GetClusterId(), revision: resp.GetHeader().GetRevision()}, nil
+	h := resp.GetHeader()
+	return head{cluster: h.GetClusterId(), revision: h.GetRevision(), term: h.GetRaftTerm()}, nil
 }
 
 func (e *etcd) at(ctx context.Context, key []byte, rev int64) (*mvccpb.KeyValue, error) {

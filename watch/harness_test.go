@@ -217,6 +217,7 @@ func (l *ledger) repaired() []*keyhook.Gap {
 type counts struct {
 	mu                               sync.Mutex
 	events, duplicates, mismatches   int
+	audited, differing               int
 	gaps                             []keyhook.GapReason
 	position, revision, compactedRev int64
 	removed                          []string
@@ -227,6 +228,9 @@ func (c *counts) Duplicates(_ keyhook.Range, n int) { c.do(func() { c.duplicates
 func (c *counts) Mismatches(_ keyhook.Range, n int) { c.do(func() { c.mismatches += n }) }
 func (c *counts) Gap(_ keyhook.Range, g keyhook.GapReason) {
 	c.do(func() { c.gaps = append(c.gaps, g) })
+}
+func (c *counts) Audited(_ keyhook.Range, n, d int) {
+	c.do(func() { c.audited += n; c.differing += d })
 }
 func (c *counts) Position(_ keyhook.Range, r int64) { c.do(func() { c.position = r }) }
 func (c *counts) Removed(r keyhook.Range)           { c.do(func() { c.removed = append(c.removed, r.String()) }) }

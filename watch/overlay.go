@@ -43,6 +43,19 @@ func (o *overlay) lookup(key []byte) (*checkpoint.Entry, bool) {
 	return o.recent.get(key)
 }
 
+// within returns what the mirror will hold of keys of r, apart from what it holds.
+func (o *overlay) within(r keyhook.Range) map[string]*checkpoint.Entry {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	found := make(map[string]*checkpoint.Entry)
+	for key, e := range o.entries {
+		if r.Contains([]byte(key)) {
+			found[key] = e.entry
+		}
+	}
+	return found
+}
+
 func (o *overlay) size() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -13,12 +13,14 @@ import (
 // by the ranges. It returns when ctx ends.
 func (w *Watcher) probe(ctx context.Context) {
 	warned := make(map[string]bool) // by endpoint and version
+	near := make(map[string]bool)   // ranges that the compaction is near to
 	ticker := time.NewTicker(w.cfg.ProbeInterval)
 	defer ticker.Stop()
 	for {
 		w.probeVersions(ctx, warned)
 		if want := w.wanted(); len(want) > 0 {
 			w.probeCompaction(ctx, want[0])
+			near = w.warnOfCompaction(near)
 		}
 		select {
 		case <-ctx.Done():
@@ -48,4 +50,23 @@ func (w *Watcher) probeCompaction(ctx context.Context, r keyhook.Range) {
 	if rev, err := compactedRevision(ctx, w.etcd, r); err == nil {
 		w.seen.sawCompacted(rev)
 	}
+}
+
+// warnOfCompaction tells of each range that the compaction has come near to since
+// it was last looked, and returns those that it is near to.
+func (w *Watcher) warnOfCompaction(before map[string]bool) map[string]bool {
+	now := make(map[string]bool)
+	st := w.Status()
+	for _, r := range st.Ranges {
+		if !r.NearCompaction {
+			continue
+		}
+		name := r.Range.String()
+		if now[name] = true; !before[name] {
+			w.cfg.Logger.Warn("etcd's next compaction may overtake a range, which is far behind: changes would be lost",
+				"range", name, "position", r.Position.String(), "compacted", st.Compacted, "revision", st.Revision,
+				"hint", "keep more history in etcd (--auto-compaction-retention), or look for what holds the range up")
+		}
+	}
+	return now
 }

@@ -34,7 +34,7 @@ func (q *queue) push(it item) (full bool) {
 	return q.bytes >= q.limit
 }
 
-// close ends the queue: when it is empty, pop returns end.
+// close ends the queue: when it is empty, tryPop returns end.
 func (q *queue) close(end error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -42,43 +42,20 @@ func (q *queue) close(end error) {
 	notify(q.arrived)
 }
 
-func (q *queue) ended() error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.end
-}
-
-// pop waits for an item. Its bytes count until they are released. An error is
-// the context's, or the end's.
-func (q *queue) pop(ctx context.Context) (item, error) {
-	for {
-		end := q.ended() // before the look at the items, of which none follows it
-		if it, ok := q.tryPop(); ok {
-			return it, nil
-		}
-		if end != nil {
-			return item{}, end
-		}
-		select {
-		case <-q.arrived:
-		case <-ctx.Done():
-			return item{}, ctx.Err()
-		}
-	}
-}
-
-func (q *queue) tryPop() (it item, ok bool) {
+// tryPop returns the first item, if there is one. Its bytes count until they are
+// released. An error is why there will be none.
+func (q *queue) tryPop() (it item, ok bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.items) == 0 {
-		return item{}, false
+		return item{}, false, q.end
 	}
 	it = q.items[0]
 	q.items[0] = item{}
 	if q.items = q.items[1:]; len(q.items) == 0 {
 		q.items = nil
 	}
-	return it, true
+	return it, true, nil
 }
 
 func (q *queue) release(bytes int) {

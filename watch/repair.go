@@ -102,8 +102,15 @@ func (r *runner) pass(ctx context.Context, tries int) error {
 		keys = min(8*keys, max(widest, keys))
 	}
 	c := &comparison{
-		etcd: r.etcd, mirror: r.cfg.Mirror, shard: r.cfg.Shard, rng: r.rng, rev: r.state.Repair.Revision,
-		whole: r.state.Repair.Whole, keys: keys, size: pageSize{limit: 2 * keys, maxKeys: 2 * keys, target: r.cfg.PageBytes},
+		etcd: r.etcd, rng: r.rng, rev: r.state.Repair.Revision, whole: r.state.Repair.Whole,
+		size: pageSize{limit: 2 * keys, maxKeys: 2 * keys, target: r.cfg.PageBytes},
+	}
+	c.source = func(ctx context.Context, cursor []byte) (*part, error) {
+		p, err := mirrored(ctx, r.cfg.Mirror, r.cfg.Shard, keyhook.Range{Start: cursor, End: r.rng.End}, keys)
+		if err != nil {
+			err = mirrorFailed(r.rng, err)
+		}
+		return p, err
 	}
 	if c.whole {
 		c.size.limit = min(firstPage, keys)
@@ -247,7 +254,10 @@ func (b *telling) complete() {
 	b.batch.Gap = gapRecord(&b.state)
 	b.state.Repair = nil
 	if !b.repair.Resume {
-		b.state.Position, b.state.Anchor = keyhook.After(b.repair.Revision), nil
+		b.state.Position = keyhook.After(b.repair.Revision)
+	}
+	if !b.repair.Resume || b.batch.Gap != nil {
+		b.state.Anchor = nil // the newest change may be another one; it is found in the mirror
 	}
 }
 

@@ -46,6 +46,9 @@ type runner struct {
 	// it changed could not be listed before.
 	unlisted int64
 
+	audits   chan *auditJob
+	captures chan *captureRequest
+
 	accepted atomic.Bool   // somebody wants the range to go on in spite of a gap
 	resumed  chan struct{} // of capacity 1: accepted was set
 
@@ -61,6 +64,7 @@ type runner struct {
 func newRunner(s *shared, rng keyhook.Range) *runner {
 	return &runner{
 		shared: s, rng: rng, done: make(chan struct{}), resumed: make(chan struct{}, 1),
+		audits: make(chan *auditJob), captures: make(chan *captureRequest),
 		doubt: doubt{interval: s.cfg.DoubtInterval}, status: RangeStatus{Range: rng},
 	}
 }
@@ -132,9 +136,9 @@ func (r *runner) prepare(ctx context.Context) error {
 	}
 }
 
-// follow watches. One goroutine receives, one admits, and one looks whether
-// history has become another one for another range. A gapError ends it when all
-// that was received is admitted.
+// follow watches. One goroutine receives and one admits; one audits, and one looks
+// whether history has become another one for another range. A gapError ends it
+// when all that was received is admitted.
 func (r *runner) follow(ctx context.Context) error {
 	id, raised := r.identity.get()
 	if r.state.Epoch < id.Epoch && r.divided == nil {
@@ -173,6 +177,10 @@ func (r *runner) follow(ctx context.Context) error {
 			}
 			return nil
 		})
+		g.Go(func() error {
+			stop(r.auditing(receiving))
+			return nil
+		})
 	}
 	return g.Wait()
 }
@@ -187,7 +195,7 @@ func (r *runner) admit(ctx context.Context, q *queue) error {
 	a := &assembler{lookup: r.lookup, maxEvents: r.cfg.BatchEvents, maxBytes: r.cfg.BatchBytes, unlisted: r.unlisted}
 	a.reset(r.state)
 	for {
-		it, err := q.pop(ctx)
+		it, err := r.take(ctx, q)
 		if err != nil {
 			return err
 		}
@@ -197,7 +205,7 @@ func (r *runner) admit(ctx context.Context, q *queue) error {
 			}
 			q.release(it.bytes)
 			if ok = !a.full(); ok {
-				it, ok = q.tryPop()
+				it, ok, _ = q.tryPop() // the end comes again when it is waited for
 			}
 		}
 		if err := r.emit(ctx, a); err != nil {
@@ -211,6 +219,32 @@ func (r *runner) admit(ctx context.Context, q *queue) error {
 			return errFinished
 		case r.divided != nil:
 			return r.divided
+		}
+	}
+}
+
+// take waits for an item. Between two batches it answers audits.
+func (r *runner) take(ctx context.Context, q *queue) (item, error) {
+	captures := r.captures
+	if r.state.Position.Admitted > 0 {
+		captures = nil // the mirror agrees with no revision
+	}
+	select {
+	case req := <-captures:
+		r.answer(ctx, req)
+	default:
+	}
+	for {
+		it, ok, err := q.tryPop()
+		if ok || err != nil {
+			return it, err
+		}
+		select {
+		case <-q.arrived:
+		case req := <-captures:
+			r.answer(ctx, req)
+		case <-ctx.Done():
+			return item{}, ctx.Err()
 		}
 	}
 }

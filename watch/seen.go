@@ -10,7 +10,12 @@ type seen struct {
 	mu   sync.Mutex
 	last int64
 	gone int64
+	term uint64 // of the raft
+	// election is closed, and replaced, when etcd has another term.
+	election chan struct{}
 }
+
+func newSeen(o Observer) *seen { return &seen{observer: o, election: make(chan struct{})} }
 
 // sawRevision takes a revision from the header of a response, which may be old.
 func (s *seen) sawRevision(rev int64) {
@@ -22,12 +27,24 @@ func (s *seen) sawRevision(rev int64) {
 	}
 }
 
-// sawHead takes a revision that was read linearizably.
-func (s *seen) sawHead(rev int64) {
+// sawHead takes what was read linearizably.
+func (s *seen) sawHead(h head) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last = rev
-	s.observer.Revision(rev)
+	s.last = h.revision
+	s.observer.Revision(h.revision)
+	if s.term != 0 && s.term != h.term {
+		close(s.election)
+		s.election = make(chan struct{})
+	}
+	s.term = h.term
+}
+
+// elected returns a channel that is closed when etcd has held an election.
+func (s *seen) elected() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.election
 }
 
 func (s *seen) sawCompacted(rev int64) {

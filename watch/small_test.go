@@ -27,7 +27,7 @@ func TestAQueueIsBoundedInBytes(t *testing.T) {
 		}
 		half := make(chan error, 1)
 		go func() { half <- q.waitHalf(t.Context()) }()
-		first, err := q.pop(t.Context())
+		first, err := popped(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +40,7 @@ func TestAQueueIsBoundedInBytes(t *testing.T) {
 		if len(half) != 0 {
 			t.Fatal("60 of 100 bytes are less than half")
 		}
-		if _, ok := q.tryPop(); !ok {
+		if _, ok, err := q.tryPop(); !ok || err != nil {
 			t.Fatal("the second item is gone")
 		}
 		q.release(60)
@@ -49,14 +49,14 @@ func TestAQueueIsBoundedInBytes(t *testing.T) {
 		}
 
 		ctx, cancel := context.WithCancel(t.Context())
-		popped := make(chan error, 1)
+		waited := make(chan error, 1)
 		go func() {
-			_, err := q.pop(ctx)
-			popped <- err
+			_, err := popped(ctx, q)
+			waited <- err
 		}()
 		synctest.Wait()
 		cancel()
-		if err := <-popped; !errors.Is(err, context.Canceled) {
+		if err := <-waited; !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
 	})
@@ -205,4 +205,38 @@ func kvs(n, size int) []*mvccpb.KeyValue {
 		out = append(out, &mvccpb.KeyValue{Key: []byte("key"), Value: make([]byte, size)})
 	}
 	return out
+}
+
+// popped waits for an item.
+func popped(ctx context.Context, q *queue) (item, error) {
+	for {
+		if it, ok, err := q.tryPop(); ok || err != nil {
+			return it, err
+		}
+		select {
+		case <-q.arrived:
+		case <-ctx.Done():
+			return item{}, ctx.Err()
+		}
+	}
+}
+
+func TestARangeIsNearTheCompactionOnlyFarBehind(t *testing.T) {
+	for _, c := range []struct {
+		pos, compacted, head int64
+		want                 bool
+	}{
+		{0, 0, 10_000, false},        // never began
+		{5000, 5000, 5000, false},    // all is compacted, and read
+		{5000, 5000, 5900, false},    // not far behind
+		{5000, 4900, 7000, true},     // the next one may come
+		{6500, 4000, 8000, false},    // in the newer half
+		{5500, 4000, 8000, true},     // in the older half
+		{100_000, 0, 150_000, false}, // never compacted
+		{4000, 5000, 8000, true},     // past it
+	} {
+		if got := nearCompaction(c.pos, c.compacted, c.head); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
 }

@@ -32,6 +32,11 @@ type RangeStatus struct {
 	Repairing bool
 	// Gap is the last one that was repaired since Run began; nil if there was none.
 	Gap *keyhook.Gap
+	// NearCompaction: the position is in the older half of the history that etcd
+	// still has, and far behind: the next compaction may overtake it.
+	NearCompaction bool
+	// Audit is the last one since Run began; nil if there was none.
+	Audit *AuditReport
 	// Halted: the range reads nothing until somebody acts; Err says why.
 	Halted bool
 	// Err is why the range is not ready; nil if nothing is wrong.
@@ -56,9 +61,22 @@ func (w *Watcher) Status() Status {
 	slices.SortFunc(st.Ranges, func(a, b RangeStatus) int {
 		return strings.Compare(string(a.Range.Start), string(b.Range.Start))
 	})
-	for i := range st.Ranges {
-		st.Ready = st.Ready && st.Ranges[i].Ready
-	}
 	st.Revision, st.Compacted = w.seen.revision(), w.seen.compacted()
+	for i := range st.Ranges {
+		r := &st.Ranges[i]
+		st.Ready = st.Ready && r.Ready
+		r.NearCompaction = nearCompaction(r.Position.Revision(), st.Compacted, st.Revision)
+	}
 	return st
+}
+
+// farBehind is from how many revisions on a range may be near the compaction. Each
+// is near it right after a compaction of all that it has read.
+const farBehind = 1000
+
+// nearCompaction reports whether a range that has read up to revision pos is
+// nearer to the compacted revision than to the head.
+func nearCompaction(pos, compacted, head int64) bool {
+	behind := head - pos
+	return pos > 0 && behind > farBehind && pos-compacted < behind
 }

@@ -37,7 +37,7 @@ func New(cfg Config) (*Watcher, error) {
 
 func newWatcher(cfg Config, etcd history) *Watcher {
 	return &Watcher{
-		shared: &shared{cfg: cfg, etcd: etcd, overlay: newOverlay(), seen: &seen{observer: cfg.Observer}, identity: newIdentity(cfg.Identity), slots: make(chan struct{}, cfg.CatchUpWatchers)},
+		shared: &shared{cfg: cfg, etcd: etcd, overlay: newOverlay(), seen: newSeen(cfg.Observer), identity: newIdentity(cfg.Identity), slots: make(chan struct{}, cfg.CatchUpWatchers)},
 		want:   cfg.Ranges, dirty: true, wake: make(chan struct{}, 1),
 	}
 }

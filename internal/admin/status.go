@@ -43,6 +43,8 @@ type Range struct {
 	Ready    bool   `json:"ready"`
 	Error    string `json:"error,omitempty"`
 	Hint     string `json:"hint,omitempty"`
+	// NearCompaction: so far behind that etcd's next compaction may overtake it.
+	NearCompaction bool `json:"near_compaction,omitempty"`
 	// Gap is the last stretch of history that could not be read, since the start
 	// of the process.
 	Gap *Gap `json:"gap,omitempty"`

@@ -219,7 +219,10 @@ func (o observer) Events(r keyhook.Range, n int)        { o.metrics.Events(r, n)
 func (o observer) Duplicates(r keyhook.Range, n int)    { o.metrics.Duplicates(r, n) }
 func (o observer) Mismatches(r keyhook.Range, n int)    { o.metrics.Mismatches(r, n) }
 func (o observer) Gap(keyhook.Range, keyhook.GapReason) { o.metrics.Gap() }
-func (observer) Position(keyhook.Range, int64)          {}
-func (observer) Removed(keyhook.Range)                  {}
-func (observer) Revision(int64)                         {}
-func (observer) Compacted(int64)                        {}
+func (o observer) Audited(r keyhook.Range, keys, differing int) {
+	o.metrics.Audited(r, keys, differing)
+}
+func (observer) Position(keyhook.Range, int64) {}
+func (observer) Removed(keyhook.Range)         {}
+func (observer) Revision(int64)                {}
+func (observer) Compacted(int64)               {}

@@ -152,6 +152,7 @@ func (r *run) status() admin.Status {
 		if rng.Err != nil {
 			row.Error, row.Hint = rng.Err.Err.Error(), rng.Err.Hint
 		}
+		row.NearCompaction = rng.NearCompaction
 		if g := rng.Gap; g != nil {
 			row.Gap = &admin.Gap{
 				Reason: string(g.Reason), From: g.From, To: g.To, Created: g.Created, Changed: g.Changed, Deleted: g.Deleted, At: g.At,
@@ -188,6 +189,7 @@ func (r *run) snapshot() telemetry.Snapshot {
 		if rng.Position != (keyhook.Position{}) {
 			state.Position = rng.Position.Revision()
 		}
+		state.NearCompaction = rng.NearCompaction
 		s.Ranges = append(s.Ranges, state)
 	}
 	for _, k := range p.dispatcher.Sinks {

@@ -22,6 +22,8 @@ type Snapshot struct {
 type RangeState struct {
 	Range    string
 	Position int64 // the last revision admitted whole; 0 before the first
+	// NearCompaction: so far behind that etcd's compaction may overtake it.
+	NearCompaction bool
 }
 
 // SinkState is what one sink is owed.
@@ -61,6 +63,7 @@ var (
 	position    = gauge("keyhook_position_revision", "Last revision of which every change in the range was admitted.", "range")
 	revision    = gauge("keyhook_etcd_revision", "Revision of etcd, as far as seen.")
 	headroom    = gauge("keyhook_compaction_headroom_revisions", "Revisions between etcd's compaction and the position that is furthest behind; below 0 history is lost.")
+	near        = gauge("keyhook_near_compaction", "1 while the range is so far behind that etcd's next compaction may overtake it.", "range")
 	rulesStale  = gauge("keyhook_rules_stale", "1 while the rule files could not be loaded and older rules run on.")
 	ready       = gauge("keyhook_ready", "1 while every later change will be delivered.")
 	memory      = gauge("keyhook_memory_bytes", "Size of the deliveries held in memory.")
@@ -69,7 +72,7 @@ var (
 
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		owed, oldestOwed, deadLetters, inFlight, held, paused, breakerOpen, position, revision, headroom, rulesStale, ready, memory, diskFree,
+		owed, oldestOwed, deadLetters, inFlight, held, paused, breakerOpen, position, revision, headroom, near, rulesStale, ready, memory, diskFree,
 	} {
 		ch <- d
 	}
@@ -105,6 +108,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	behind := int64(0)
 	for _, r := range s.Ranges {
 		send(position, float64(r.Position), r.Range)
+		send(near, number(r.NearCompaction), r.Range)
 		if r.Position > 0 && (behind == 0 || r.Position < behind) {
 			behind = r.Position
 		}

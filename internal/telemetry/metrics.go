@@ -34,6 +34,8 @@ type Metrics struct {
 	events     prometheus.Counter
 	duplicates prometheus.Counter
 	mismatches prometheus.Counter
+	audited    prometheus.Counter
+	differing  prometheus.Counter
 	gaps       prometheus.Counter
 	endToEnd   prometheus.Histogram
 	commits    prometheus.Histogram
@@ -81,6 +83,8 @@ func New(cfg Config) (*Metrics, error) {
 		events:     counter("keyhook_events_total", "Changes read from etcd and admitted."),
 		duplicates: counter("keyhook_duplicate_events_total", "Changes that etcd sent again and that were dropped."),
 		mismatches: counter("keyhook_mirror_mismatches_total", "Changes that do not follow what the mirror holds: a sign of lost events."),
+		audited:    counter("keyhook_audited_keys_total", "Keys of which audits have compared what is known with what etcd holds."),
+		differing:  counter("keyhook_audit_differences_total", "Keys that audits found to differ from what is known: changes were lost."),
 		gaps:       counter("keyhook_gaps_total", "Times that history could not be read on: compacted or rolled back."),
 		commitErrs: counter("keyhook_commit_errors_total", "Commits of the checkpoint that failed; each is tried again."),
 		endToEnd: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -108,7 +112,7 @@ func New(cfg Config) (*Metrics, error) {
 
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.events, m.duplicates, m.mismatches, m.gaps, m.endToEnd, m.commits, m.commitErrs,
+		m.events, m.duplicates, m.mismatches, m.audited, m.differing, m.gaps, m.endToEnd, m.commits, m.commitErrs,
 		m.matches, m.ruleErrors, m.attempts, m.took, m.deliveries, m.expired, build, &gauges{metrics: m},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
@@ -138,6 +142,12 @@ func (m *Metrics) Duplicates(_ keyhook.Range, n int) { m.duplicates.Add(float64(
 
 // Mismatches counts changes that do not follow what the mirror holds.
 func (m *Metrics) Mismatches(_ keyhook.Range, n int) { m.mismatches.Add(float64(n)) }
+
+// Audited counts keys that were compared with etcd, and those that differed.
+func (m *Metrics) Audited(_ keyhook.Range, keys, differing int) {
+	m.audited.Add(float64(keys))
+	m.differing.Add(float64(differing))
+}
 
 // Gap counts a stretch of history that cannot be read.
 func (m *Metrics) Gap() { m.gaps.Inc() }
