@@ -27,6 +27,7 @@ type Recording struct {
 
 	revisions map[int64]*recorded
 	bytes     int
+	full      bool
 }
 
 // recorded is one revision.
@@ -48,6 +49,7 @@ var ErrRecordingFull = errors.New("the recording is full")
 func (r *Recording) Add(events []*keyhook.Event) error {
 	for _, ev := range events {
 		if r.bytes += ev.Size(); r.bytes > maxRecordedBytes || len(r.revisions) >= maxRecorded {
+			r.full = true
 			return ErrRecordingFull
 		}
 		if r.revisions == nil {
@@ -62,6 +64,9 @@ func (r *Recording) Add(events []*keyhook.Event) error {
 	}
 	return nil
 }
+
+// Full reports whether r takes nothing any more.
+func (r *Recording) Full() bool { return r.full }
 
 // Len returns how many revisions r holds.
 func (r *Recording) Len() int { return len(r.revisions) }
