@@ -247,28 +247,47 @@ func (s *Store) Find(ctx context.Context, shard uint32, refs []checkpoint.Ref) (
 		return nil, err
 	}
 	defer s.release(db)
-	var all []checkpoint.Owed
+	found, err := db.find(ctx, shard, refs)
+	return found, s.failed(db, err)
+}
+
+// find looks refs up with one iterator: in ascending order, as they come from a
+// list, each block is read once.
+func (db *database) find(ctx context.Context, shard uint32, refs []checkpoint.Ref) (found []checkpoint.Owed, err error) {
+	b := all(shard, kindOwed)
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: b.lower, UpperBound: b.upper})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closeErr := it.Close(); err == nil { // it repeats what went wrong before
+			err = closeErr
+		}
+	}()
 	var key []byte
 	for _, ref := range refs {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		key = refKey(key, shard, kindOwed, ref)
-		v, closer, err := db.Get(key)
-		if errors.Is(err, pebble.ErrNotFound) {
+		if !it.SeekGE(key) || !bytes.Equal(it.Key(), key) {
+			if err := it.Error(); err != nil {
+				return nil, err
+			}
 			continue
 		}
+		v, err := it.ValueAndErr()
 		if err != nil {
-			return nil, s.failed(db, err)
+			return nil, err
 		}
 		o, err := record.DecodeOwed(v)
-		if err := errors.Join(err, closer.Close()); err != nil {
-			return nil, s.failed(db, err)
+		if err != nil {
+			return nil, err
 		}
 		o.Ref = ref
-		all = append(all, o)
+		found = append(found, o)
 	}
-	return all, nil
+	return found, nil
 }
 
 // Deliveries implements [checkpoint.Store].
