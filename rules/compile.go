@@ -38,6 +38,7 @@ type compiler struct {
 	planner *planner
 	known   []string // names that an expression can begin with
 	cache   map[string]compiled
+	keep    bool // what was checked
 	// previous are the expressions of an earlier set; it is only read.
 	previous map[string]compiled
 }
@@ -85,6 +86,9 @@ func (c *compiler) compile(what string, k kind, source strictyaml.Text, scopeKey
 	}
 	if k == kindCondition {
 		x.only = predicateOf(checked.NativeRep(), x.tier != nil || p.variables)
+	}
+	if c.keep {
+		x.checked = checked.NativeRep()
 	}
 	c.cache[key] = x.compiled
 	return x, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
@@ -29,6 +30,8 @@ type compiled struct {
 	// only is what an event must have for a condition to be true, or to fail;
 	// nil if nothing is known.
 	only *predicate
+	// checked is kept for a closer look only.
+	checked *ast.AST
 	*plan
 }
 

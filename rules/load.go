@@ -173,6 +173,7 @@ func (l *loader) compile(entries []*ruleEntry) *Set {
 				return
 			}
 			compilers[w] = c
+			c.keep = l.opts.Lint != nil
 			if p := l.opts.Previous; p != nil {
 				c.previous = p.compiled
 			}
@@ -206,6 +207,9 @@ func (l *loader) compile(entries []*ruleEntry) *Set {
 	set.index = newIndex(set.rules, func(r *rule) bool { return !r.grouped })
 	if slices.ContainsFunc(set.rules, func(r *rule) bool { return r.grouped }) {
 		set.together = newIndex(set.rules, func(r *rule) bool { return r.grouped })
+	}
+	if l.opts.Lint != nil && len(l.problems) == 0 && len(compilers) > 0 {
+		defer func() { l.warnings = append(l.warnings, l.lint(set, entries, compilers[0].env)...) }()
 	}
 	if len(l.problems) == 0 && len(compilers) > 0 {
 		for _, g := range set.index.groups {

@@ -35,6 +35,10 @@ type Options struct {
 	// have not changed are taken from it, which makes a reload fast.
 	Previous *Set
 
+	// Lint asks for a closer look at rules that load; what it finds is among the
+	// set's warnings, with a code. There must be no Previous then.
+	Lint *LintOptions
+
 	language []cel.EnvOption // what tests add to the language
 	routes   bool            // whether webhooks have subjects, for tests
 }

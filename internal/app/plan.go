@@ -36,13 +36,23 @@ type Plan struct {
 // Load reads the configuration at path and the rules that it names. It touches
 // nothing but files. An error is of type [strictyaml.Problems] and holds
 // everything that is wrong with any of them.
-func Load(path string) (*Plan, error) {
+func Load(path string) (*Plan, error) { return load(path, false) }
+
+// Check does what Load does, and takes a closer look at what the rules mean: what
+// it finds is among the warnings, with a code.
+func Check(path string) (*Plan, error) { return load(path, true) }
+
+func load(path string, closer bool) (*Plan, error) {
 	cfg, problems := config.Load(path)
 	if cfg == nil {
 		return nil, problems
 	}
 	files := readRules(cfg)
-	set, more := files.compile(cfg, nil)
+	var lint *rules.LintOptions
+	if closer {
+		lint = &rules.LintOptions{Etcd: cfg.Etcd.Endpoints}
+	}
+	set, more := files.compile(cfg, nil, lint)
 	if err := append(problems, more...).Err(); err != nil {
 		return nil, err
 	}
@@ -128,13 +138,13 @@ func digestOf(path string) string {
 
 // compile returns the set that the files make, or everything that is wrong. Of
 // the previous set, if there is one, it takes what has not changed.
-func (f ruleFiles) compile(cfg *config.Config, previous *rules.Set) (*rules.Set, strictyaml.Problems) {
+func (f ruleFiles) compile(cfg *config.Config, previous *rules.Set, lint *rules.LintOptions) (*rules.Set, strictyaml.Problems) {
 	problems := slices.Clone(f.problems)
 	if len(f.files) == 0 {
 		return nil, problems
 	}
 	set, err := rules.Load(f.files, rules.Options{
-		Watch: prefixes(cfg.Etcd.Watch), CheckWebhook: checkWebhook, CheckNATS: checkNATS, Previous: previous,
+		Watch: prefixes(cfg.Etcd.Watch), CheckWebhook: checkWebhook, CheckNATS: checkNATS, Previous: previous, Lint: lint,
 	})
 	if err != nil {
 		var more strictyaml.Problems

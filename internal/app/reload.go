@@ -76,7 +76,7 @@ func (r *run) reload(seen listing) bool {
 	if same && !forced {
 		return true
 	}
-	set, problems := files.compile(cfg, running)
+	set, problems := files.compile(cfg, running, nil)
 	err := problems.Err()
 	unchanged := err == nil && same && !stale && sameSinks(running.Sinks(), set.Sinks())
 	if err == nil && !unchanged {

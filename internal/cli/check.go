@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -22,36 +23,66 @@ import (
 func checkCommand() *cobra.Command {
 	var path string
 	var format output
+	var strict bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration and the rules, without connecting to anything",
 		Long: `Reads the configuration and every rule file it names, and prints what would run.
 Everything that is wrong is reported at once, with its place; the exit code is
-then 2. Nothing is connected to, and no secret is shown.`,
+then 2. Nothing is connected to, and no secret is shown.
+
+What looks wrong is a warning: conditions that can never hold, or always do; rules
+that do what another one does; fields that may not be there; sinks that nothing is
+sent to, give up early or write to the etcd that is watched. With --strict a
+warning makes the exit code 1.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			plan, err := app.Load(path)
+			plan, err := app.Check(path)
+			var problems strictyaml.Problems
+			if errors.As(err, &problems) && format == forPrograms {
+				err = errors.Join(printJSON(cmd.OutOrStdout(), failedCheck{Config: path, Errors: warnings(problems)}), err)
+			}
 			if err != nil {
 				return err
 			}
 			s := summarize(plan)
 			if format == forPrograms {
-				return printJSON(cmd.OutOrStdout(), s)
-			}
-			if err := s.print(cmd.OutOrStdout()); err != nil {
-				return err
-			}
-			for _, w := range plan.Warnings {
-				if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w.Report()); err != nil {
-					return err
+				err = printJSON(cmd.OutOrStdout(), s)
+			} else if err = s.print(cmd.OutOrStdout()); err == nil {
+				for _, w := range plan.Warnings {
+					if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+w.Report()); err != nil {
+						return err
+					}
 				}
 			}
-			return nil
+			if err == nil && strict && len(plan.Warnings) > 0 {
+				err = fmt.Errorf("%s, and with --strict that is a failure", counted(len(plan.Warnings), "warning"))
+			}
+			return err
 		},
 	}
 	configFlag(cmd, &path, defaultConfig, "the configuration")
 	outputFlag(cmd, &format)
+	cmd.Flags().BoolVar(&strict, "strict", false, "fail if there are warnings")
 	return cmd
+}
+
+// failedCheck is what is printed for programs in place of a summary.
+type failedCheck struct {
+	Config string    `json:"config"`
+	Errors []warning `json:"errors"`
+}
+
+// warnings returns problems as they are printed for programs.
+func warnings(problems []strictyaml.Problem) []warning {
+	all := []warning{}
+	for _, p := range problems {
+		all = append(all, warning{
+			At: p.Position().String(), Path: p.Path, Line: p.Line, Column: p.Column,
+			Code: p.Code, Message: p.Message, Hint: p.Hint, Snippet: p.Snippet,
+		})
+	}
+	return all
 }
 
 // summary is what a configuration comes to.
@@ -102,8 +133,13 @@ type sink struct {
 
 type warning struct {
 	At      string `json:"at"`
+	Path    string `json:"path"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Code    string `json:"code,omitempty"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+	Snippet string `json:"snippet,omitempty"`
 }
 
 func summarize(p *app.Plan) summary {
@@ -111,7 +147,7 @@ func summarize(p *app.Plan) summary {
 	s := summary{
 		Config: c.Path, Endpoints: c.Etcd.Endpoints, Start: c.Etcd.Start.String(), OnGap: string(c.Etcd.OnGap),
 		Source: c.Source, Data: c.Checkpoint.Dir, Admin: c.Admin.Listen, Derived: c.Etcd.Watch == nil,
-		Ranges: []span{}, Rules: []rule{}, Sinks: []sink{}, Warnings: []warning{},
+		Ranges: []span{}, Rules: []rule{}, Sinks: []sink{},
 	}
 	for _, r := range p.Ranges {
 		s.Ranges = append(s.Ranges, newSpan(r))
@@ -128,9 +164,7 @@ func summarize(p *app.Plan) summary {
 	for _, spec := range p.Rules.Sinks() {
 		s.Sinks = append(s.Sinks, newSink(spec))
 	}
-	for _, w := range p.Warnings {
-		s.Warnings = append(s.Warnings, warning{At: w.Position().String(), Message: w.Message, Hint: w.Hint})
-	}
+	s.Warnings = warnings(p.Warnings)
 	return s
 }
 

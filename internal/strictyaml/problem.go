@@ -35,6 +35,7 @@ type Problem struct {
 	Line, Column int
 	Message      string
 	Hint         string // may be empty
+	Code         string // names the kind of problem, for programs; may be empty
 	// Snippet quotes the place, in two lines: that of the file and one with a
 	// mark. It may be empty, and holds no secret.
 	Snippet string
