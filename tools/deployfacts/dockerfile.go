@@ -126,7 +126,8 @@ func buildContext(dir string) ([]string, error) {
 		return nil, err
 	}
 	patterns, err := ignorefile.ReadAll(ignore)
-	if err = errors.Join(err, ignore.Close()); err != nil {
+	err = errors.Join(err, ignore.Close())
+	if err != nil {
 		return nil, err
 	}
 	matcher, err := patternmatcher.New(patterns)

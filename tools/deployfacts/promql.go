@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
+
+// metricName is the label that a metric's name is to Prometheus.
+const metricName = "__name__"
 
 // selection is what one expression asks of the metrics.
 type selection struct {
@@ -52,7 +54,7 @@ func (s *selection) visit(node parser.Node) {
 	case *parser.VectorSelector:
 		m := metric{Name: n.Name}
 		for _, l := range n.LabelMatchers {
-			if l.Name == labels.MetricName {
+			if l.Name == metricName {
 				m.Name = l.Value
 				continue
 			}
