@@ -10,12 +10,14 @@ import (
 )
 
 func TestStoreInFiles(t *testing.T) {
+	t.Parallel()
 	checkpointtest.Run(t, func(t *testing.T) checkpointtest.Place {
 		return &place{cfg: Config{Dir: filepath.Join(t.TempDir(), "data")}, fs: vfs.Default}
 	})
 }
 
 func TestStoreInMemory(t *testing.T) {
+	t.Parallel()
 	checkpointtest.Run(t, func(*testing.T) checkpointtest.Place {
 		return &place{cfg: Config{Dir: "data"}, fs: vfs.NewMem()}
 	})

@@ -33,7 +33,7 @@ func TestACrashAtAnyWriteIsBeforeOrAfterACommit(t *testing.T) {
 	s := openAgain(t, errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		mu.Lock()
 		defer mu.Unlock()
-		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && rng.IntN(3) == 0 {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && rng.IntN(3*everyNth) == 0 {
 			crashes = append(crashes, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng}))
 		}
 		return nil
@@ -60,7 +60,7 @@ func TestACrashAtAnyWriteIsBeforeOrAfterACommit(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if total < len(script) {
+	if total < len(script)/everyNth {
 		t.Fatalf("only %d crashes within %d commits", total, len(script))
 	}
 }
@@ -68,7 +68,7 @@ func TestACrashAtAnyWriteIsBeforeOrAfterACommit(t *testing.T) {
 // One write fails, whichever it is: the process goes on, no acknowledged commit
 // is lost, and none is there by half.
 func TestAFailureOfAnyOneWriteLosesNothing(t *testing.T) {
-	everyWrite(t, func(i int64) (errorfs.InjectorFunc, func() bool) {
+	everyWrite(t, 1, func(i int64) (errorfs.InjectorFunc, func() bool) {
 		var n atomic.Int64
 		return func(op errorfs.Op) error {
 			if counts(op) && n.Add(1) == i {
@@ -81,7 +81,7 @@ func TestAFailureOfAnyOneWriteLosesNothing(t *testing.T) {
 
 // The disk is full from one write on, whichever it is, for some writes.
 func TestAFullDiskLosesNothing(t *testing.T) {
-	everyWrite(t, func(i int64) (errorfs.InjectorFunc, func() bool) {
+	everyWrite(t, everyNth/2+1, func(i int64) (errorfs.InjectorFunc, func() bool) {
 		var n atomic.Int64
 		return func(op errorfs.Op) error {
 			if counts(op) {
@@ -133,13 +133,13 @@ func TestAStartWithoutRoomSaysHowMuchIsWanted(t *testing.T) {
 // of the disk's being full, and closing frees.
 func counts(op errorfs.Op) bool { return op.Kind.ReadOrWrite() == errorfs.OpIsWrite }
 
-// everyWrite runs the script with a failure of the i-th write, for every i.
-// arm returns what injects it, and whether it has happened.
-func everyWrite(t *testing.T, arm func(i int64) (errorfs.InjectorFunc, func() bool)) {
+// everyWrite runs the script with a failure of the i-th write, for every i from
+// first on. arm returns what injects it, and whether it has happened.
+func everyWrite(t *testing.T, first int64, arm func(i int64) (errorfs.InjectorFunc, func() bool)) {
 	t.Helper()
 	script, states := script(t)
-	i := int64(1)
-	for ; ; i++ {
+	i := first
+	for ; ; i += everyNth {
 		injector, happened := arm(i)
 		mem := vfs.NewCrashableMem()
 		failing := errorfs.Wrap(mem, injector)
@@ -161,7 +161,7 @@ func everyWrite(t *testing.T, arm func(i int64) (errorfs.InjectorFunc, func() bo
 	if i < 100 {
 		t.Fatalf("the script makes %d writes only", i)
 	}
-	t.Logf("%d writes", i)
+	t.Logf("some %d writes", i)
 }
 
 // openAgain opens a directory as often as a supervisor would start the process.
