@@ -18,8 +18,15 @@ type fault struct {
 	end   func(r *testRun, s *step) error
 }
 
-// Names of faults that others have to know of.
-const restoring = "restore"
+// The two kinds of a restore: keyhook finds an etcd that is behind it, or one
+// that has come past it again with another history.
+const (
+	restoring       = "restore"
+	restoringUnseen = "restore unseen"
+)
+
+// isRestore reports whether a fault is a restore.
+func isRestore(name string) bool { return name == restoring || name == restoringUnseen }
 
 // faults is everything that can go wrong.
 var faults map[string]fault
@@ -48,7 +55,8 @@ func init() {
 		"kill keyhook": {parts: []part{keyhookProcess}, begin: killKeyhook, end: startKeyhook},
 		"backlog":      {parts: []part{keyhookProcess}, begin: backlog, end: startKeyhook},
 
-		restoring: {parts: []part{etcdMembers, network, etcdHistory, keyhookProcess}, begin: restore, end: noticed},
+		restoring:       {parts: []part{etcdMembers, network, etcdHistory, keyhookProcess}, begin: restore, end: noticed},
+		restoringUnseen: {parts: []part{etcdMembers, network, etcdHistory, keyhookProcess}, begin: restore, end: noticed},
 	}
 }
 
@@ -297,8 +305,7 @@ func restore(r *testRun, s *step) error {
 	}
 	r.epoch = before.Epoch
 	past := int64(0)
-	if s.amount%2 == 0 {
-		// It comes back to an etcd that is ahead of it again.
+	if s.fault == restoringUnseen {
 		for _, m := range r.etcd.Members {
 			m.Proxy.Cut()
 		}

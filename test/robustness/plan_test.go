@@ -64,7 +64,7 @@ func (s scenario) plan(seed uint64) []step {
 		}
 		next := draw(rng, bag[0])
 		bag = bag[1:]
-		if next.fault == restoring {
+		if isRestore(next.fault) {
 			// What keyhook delivered of a history that was taken back while it was
 			// being killed, nobody can take back: one restore, and nothing beside it.
 			if restored {
@@ -74,7 +74,7 @@ func (s scenario) plan(seed uint64) []step {
 		} else if rng.IntN(3) == 0 {
 			// The faults of a scenario, on another part.
 			other := draw(rng, s.faults[rng.IntN(len(s.faults))])
-			if other.fault != restoring && !overlap(next.fault, other.fault) {
+			if !isRestore(other.fault) && !overlap(next.fault, other.fault) {
 				next.within = &other
 			}
 		}

@@ -29,6 +29,7 @@ func scenarios() []scenario {
 		{name: "backlog", faults: []string{"backlog", "backlog", "cut all", "kill member", "suspend leader"}, steps: 6},
 		{name: "backlog and compaction", faults: []string{"backlog", "compact head", "fall behind"}, steps: 6, gaps: true},
 		{name: "restore", faults: []string{restoring, "move leader", "sever all"}, steps: 3, gaps: true},
+		{name: "restore unseen", faults: []string{restoringUnseen, "move leader", "sever all"}, steps: 3, gaps: true},
 		mixed(10),
 	}
 }
