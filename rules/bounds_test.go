@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
@@ -123,6 +124,47 @@ func TestCatastrophicPattern(t *testing.T) {
 		used := maxCost - st.budget
 		if least, most := factor*10_000, (factor+1)*3*10_000; used < least || used > most {
 			t.Errorf("%s costs %d, want %d to %d", pattern, used, least, most)
+		}
+	}
+}
+
+// TestUnmeasuredIsBounded: what runs without being measured makes no more than
+// 64 MiB of values of 1.5 MiB each, whatever it is, and what could is measured.
+func TestUnmeasuredIsBounded(t *testing.T) {
+	const bound = 64 << 20
+	value := `{"s": "` + strings.Repeat("s", valueSize-16) + `"}`
+	ev := put("/a", value)
+	ev.Prev = &keyhook.KeyValue{Value: []byte(value), Revision: 6, CreateRevision: 5, Version: 1}
+	ev.Last = ev.Prev
+	for _, c := range []struct {
+		body     string
+		measured bool
+	}{
+		{`event.value + event.prev.value + event.json.s + event.prev.json.s`, false},
+		{`{"a": event.value, "b": event.json, "c": event.prev.json, "d": [event.bytes, event.prev.bytes]}`, false},
+		{`event.value.lowerAscii() + event.value.upperAscii()`, false},
+		{`"a" + event.value + "b" + event.value + "c" + event.value + "d" + event.value + "e" + event.value`, true},
+		{`[` + strings.Repeat("event.value, ", 20) + `""]`, true},
+		{`[1, 2].map(i, event.value)`, true},
+	} {
+		set := oneRule(t, "name: r\nkeys: /{id}\nsend:\n  sink: hook\n  body: |\n    "+c.body, Options{})
+		if got := set.rules[0].sends[0].body.tier != nil; got != c.measured {
+			t.Errorf("%.60s: measured %t, want %t", c.body, got, c.measured)
+			continue
+		}
+		if c.measured {
+			continue
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		var res Result
+		set.Evaluate(Source{}, ev, &res)
+		runtime.ReadMemStats(&after)
+		if made := after.TotalAlloc - before.TotalAlloc; made > bound {
+			t.Errorf("%.60s: makes %d MiB, more than %d", c.body, made>>20, bound>>20)
+		}
+		if len(res.Deliveries) != 1 || res.Deliveries[0].Rejected != nil {
+			t.Errorf("%.60s: %+v", c.body, res.Deliveries)
 		}
 	}
 }

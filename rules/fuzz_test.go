@@ -1,12 +1,14 @@
 package rules
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 
+	"keyhook"
 	"keyhook/internal/strictyaml"
 )
 
@@ -52,6 +54,56 @@ func FuzzLoad(f *testing.F) {
 		again, err := Load([]File{{Path: "f.yaml", Data: data}}, opts)
 		if err != nil || describe(set) != describe(again) {
 			t.Fatalf("the second time it was another set: %v", err)
+		}
+	})
+}
+
+// FuzzExpression: whatever is written as a condition and a body, and whatever the
+// value is, loading and evaluating end with an outcome that is known, and the
+// second time with the same.
+func FuzzExpression(f *testing.F) {
+	for _, seed := range []struct{ when, body, value string }{
+		{`event.json.a == 1 && params.id in ["x", "y"]`, `{"a": event.json, "b": event.?prev.value.orValue("")}`, `{"a": 1}`},
+		{`event.changed("a.b", "/c~1d") || event.changedExcept("x")`, `event.json.list.map(i, i.name).join(",")`, `{"list": [{"name": "x"}]}`},
+		{`event.value.matches("^(a+)+$")`, `regex.replace(event.value, "(a+)", "\\1\\1")`, `aaaaaaaaaaaaaaaaaaaaaaaa`},
+		{`cel.bind(v, event.json, v.a + v.a == v.b)`, `[event.bytes, base64.encode(event.key_bytes)]`, `{"a": "x", "b": "xx"}`},
+		{`math.greatest(event.json.list) > 3 && sets.contains(event.json.list, [1])`, `event.json.list.sort().reverse()`, `{"list": [3, 1, 2]}`},
+		{`has(event.prev) ? event.prev.json.a == event.json.a : optional.of(event.json).a.hasValue()`, `nats.token(event.key)`, "\xff\xfe"},
+		{`event.value.split("").map(a, a + a).size() > 0`, `json.encode({event.value: [1.5, null, true, 2u]})`, `1e400`},
+		{`event.type == "PUT" || "x" in event.json || event.json[?"a"].orValue(3) > 2.0`, `event`, `[[[[[]]]]]`},
+	} {
+		f.Add(seed.when, seed.body, []byte(seed.value))
+	}
+	f.Fuzz(func(t *testing.T, when, body string, value []byte) {
+		if len(value) > 4096 {
+			value = value[:4096]
+		}
+		quote := func(s string) string {
+			b, err := json.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(b)
+		}
+		set, err := Load([]File{{Path: "f.yaml", Data: []byte("sinks: [{name: hook, webhook: {url: 'http://a/'}}]\nrules:\n- name: r\n  keys: /{id}\n  when: " +
+			quote(when) + "\n  send: {sink: hook, body: " + quote(body) + "}\n")}}, Options{Lint: &LintOptions{}})
+		if err != nil {
+			return
+		}
+		ev := put("/x", string(value))
+		for range 2 {
+			if first, again := outcome(set, ev, true), outcome(set, ev, true); first != again {
+				t.Fatalf("%s\nthen\n%s", first, again)
+			}
+			ev.Prev = &keyhook.KeyValue{Value: value, Revision: 5, CreateRevision: 5, Version: 1}
+			ev.Last = ev.Prev
+		}
+		var res Result
+		set.Evaluate(Source{}, ev, &res)
+		for _, d := range res.Deliveries {
+			if d.Rejected != nil && d.Rejected.Reason == keyhook.ReasonPanic {
+				t.Fatalf("a panic: %s", d.Rejected.Error)
+			}
 		}
 	})
 }
