@@ -66,8 +66,8 @@ func New(cfg Config) (*Backlog, error) {
 // What a page or a step takes at most. Steps end well before a client or a
 // server loses patience.
 const (
-	pageItems = 500
-	pageBytes = 1 << 20
+	pageItems = 4000
+	pageBytes = 1 << 20 // of keys and errors
 
 	stepSeen   = 20_000   // looked at
 	stepLetter = 500      // sent again
@@ -98,7 +98,9 @@ func (b *Backlog) DeadLetters(ctx context.Context, f Filter) iter.Seq2[Letter, e
 			yield(Letter{}, err)
 			return
 		}
-		for from, page := uint64(0), make([]Letter, 0, pageItems); ; {
+		var from uint64
+		var page []Letter
+		for {
 			page = page[:0]
 			next, err := b.letterPage(ctx, &f, from, &page)
 			if !yieldAll(page, err, yield) || next == 0 {
@@ -181,7 +183,8 @@ func (b *Backlog) Owed(ctx context.Context, f Filter) iter.Seq2[Owed, error] {
 			return
 		}
 		var from checkpoint.Ref
-		for page := make([]Owed, 0, pageItems); ; {
+		var page []Owed
+		for {
 			page = page[:0]
 			next, more, err := b.owedPage(ctx, &f, from, &page)
 			if !yieldAll(page, err, yield) || !more {

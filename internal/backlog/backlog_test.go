@@ -178,7 +178,7 @@ func TestALetterTellsItsStory(t *testing.T) {
 }
 
 func TestListsComeInPages(t *testing.T) {
-	const many = 1234 // more than two pages
+	const many = 9000 // more than two pages
 	w := newWorld(t, dead(many, nil), many, nil)
 	if got := len(strings.Fields(w.letters(backlog.Filter{}))); got != many {
 		t.Errorf("%d dead letters", got)
@@ -186,7 +186,7 @@ func TestListsComeInPages(t *testing.T) {
 	if got := len(strings.Fields(w.owed())); got != many {
 		t.Errorf("%d owed", got)
 	}
-	if got := w.letters(backlog.Filter{MinRevision: 1230, Until: noon.Add(1232 * time.Minute)}); got != "1230-r 1231-r 1232-r" {
+	if got := w.letters(backlog.Filter{MinRevision: 8230, Until: noon.Add(8232 * time.Minute)}); got != "8230-r 8231-r 8232-r" {
 		t.Errorf("got %q", got)
 	}
 	for range w.DeadLetters(t.Context(), backlog.Filter{}) {

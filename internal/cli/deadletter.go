@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -39,7 +41,7 @@ func listDeadLetters(p *Process) *cobra.Command {
 				t := newTable(cmd.OutOrStdout(), d.format, "FAILED\tID\tSINK\tRULE\tKEY\tREVISION\tATTEMPTS\tSIZE\tREASON\tERROR")
 				for l, err := range desk.DeadLetters(ctx, flags.filter) {
 					if err != nil {
-						return err
+						return t.fail(err)
 					}
 					err := t.add(l, func(w io.Writer) {
 						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", ago(l.FailedAt, now), printable(l.ID),
@@ -181,6 +183,7 @@ const (
 // table prints rows as they come.
 type table struct {
 	format output
+	out    *bufio.Writer
 	list   printList
 	text   *tabwriter.Writer
 	head   string
@@ -188,7 +191,8 @@ type table struct {
 }
 
 func newTable(w io.Writer, format output, head string) *table {
-	return &table{format: format, list: printList{w: w}, text: tabwriter.NewWriter(w, 0, 0, 2, ' ', 0), head: head}
+	out := bufio.NewWriterSize(w, 64<<10)
+	return &table{format: format, out: out, list: printList{w: out}, text: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), head: head}
 }
 
 // add prints a row: v for programs, and for people what row writes.
@@ -207,14 +211,19 @@ func (t *table) add(v any, row func(io.Writer)) error {
 	return nil
 }
 
+// fail ends the table where it is, because of err.
+func (t *table) fail(err error) error { return errors.Join(err, t.text.Flush(), t.out.Flush()) }
+
 // end ends the table, with none in place of an empty one.
 func (t *table) end(none string) error {
-	if t.format == forPrograms {
-		return t.list.end()
+	var err error
+	switch {
+	case t.format == forPrograms:
+		err = t.list.end()
+	case t.rows == 0:
+		_, err = fmt.Fprintln(t.out, none)
+	default:
+		err = t.text.Flush()
 	}
-	if t.rows == 0 {
-		_, err := fmt.Fprintln(t.list.w, none)
-		return err
-	}
-	return t.text.Flush()
+	return errors.Join(err, t.out.Flush())
 }

@@ -38,7 +38,7 @@ func listOwed(p *Process) *cobra.Command {
 				t := newTable(cmd.OutOrStdout(), d.format, "ADMITTED\tID\tSINK\tRULE\tKEY\tREVISION\tATTEMPTS\tSIZE\tNEXT TRY\tERROR")
 				for o, err := range desk.Owed(ctx, flags.filter) {
 					if err != nil {
-						return err
+						return t.fail(err)
 					}
 					err := t.add(o, func(w io.Writer) {
 						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", ago(o.AdmittedAt, now), printable(o.ID),
