@@ -7,7 +7,7 @@ import (
 	"os/exec"
 )
 
-// exec skips the test: what the image runs, runs on Linux alone.
+// exec skips the test: what the image holds runs on Linux alone.
 func (c *container) exec(context.Context, ...string) *exec.Cmd {
 	c.t.Skip("the image runs on Linux only")
 	return nil
