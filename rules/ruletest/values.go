@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -263,7 +264,8 @@ type partial struct {
 // DecodeYAML implements [strictyaml.Decoder].
 func (p *partial) DecodeYAML(n *strictyaml.Node) {
 	p.Position = n.Position()
-	if n.Kind() == strictyaml.Map {
+	documents := func(item *strictyaml.Node) bool { return item.Kind() == strictyaml.Map || item.Kind() == strictyaml.List }
+	if n.Kind() == strictyaml.Map || slices.ContainsFunc(n.Items(), documents) {
 		p.json, _ = appendNode(nil, n)
 		return
 	}
