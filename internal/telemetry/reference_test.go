@@ -71,7 +71,7 @@ func TestTheReferenceIsUpToDate(t *testing.T) {
 			}
 		}
 		slices.Sort(labels)
-		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s | %s |\n", name, types[name], strings.Join(labels, ", "), help))
+		rows = append(rows, fmt.Sprintf("| %#q | %s | %s | %s |\n", name, types[name], strings.Join(labels, ", "), help))
 	}
 	slices.Sort(rows)
 	want := preface + strings.Join(rows, "")
