@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"keyhook"
 	"keyhook/checkpoint"
 )
@@ -27,6 +29,9 @@ type AuditReport struct {
 	// Differing counts the keys that differ; the first of them are in Differences.
 	Differing   int
 	Differences []AuditDifference
+	// Partial: what is known is of a revision that etcd has compacted, so that keys
+	// which changed since, or are gone, could not be judged.
+	Partial bool
 	// Repaired: what differs is told as synthetic changes, or was: the range was
 	// halted, and goes on.
 	Repaired bool
@@ -198,20 +203,19 @@ func (r *runner) audited(ctx context.Context, report *AuditReport, job *auditJob
 // within Config.AuditRate else.
 func (r *runner) compareAll(ctx context.Context, job *auditJob) *AuditReport {
 	report := &AuditReport{Range: r.rng}
-	pos := keyhook.Position{}
 	c := &comparison{
 		etcd: r.etcd, rng: r.rng, whole: true, size: pageSize{limit: firstPage, maxKeys: 2 * auditKeys, target: r.cfg.PageBytes / 4},
 	}
 	c.source = func(ctx context.Context, cursor []byte) (*part, error) {
 		p, err := r.capture(ctx, cursor)
 		if err == nil {
-			pos, report.Keys = p.pos, report.Keys+p.live()
-			c.rev = max(pos.Revision(), 1)
+			report.Keys += p.live()
+			c.rev = max(p.pos.Revision(), 1)
 		}
 		return p, err
 	}
 	bo := r.newBackoff()
-	for cursor, tries := r.rng.Start, 0; cursor != nil; {
+	for cursor, tries := r.rng.Start, 0; ; {
 		began := time.Now()
 		before := report.Keys
 		found, to, err := c.next(ctx, cursor)
@@ -233,10 +237,14 @@ func (r *runner) compareAll(ctx context.Context, job *auditJob) *AuditReport {
 		}
 		tries = 0
 		report.add(found, c.rev)
-		cursor = to
 		if job != nil {
 			job.progress(report.Keys)
-		} else if cost := time.Duration(report.Keys-before) * time.Second / time.Duration(r.cfg.AuditRate); cursor != nil {
+		}
+		if cursor = to; to == nil {
+			break
+		}
+		if job == nil {
+			cost := time.Duration(report.Keys-before) * time.Second / time.Duration(r.cfg.AuditRate)
 			wait(ctx, cost-time.Since(began))
 		}
 	}
@@ -322,4 +330,100 @@ func (p *part) cover(newer map[string]*checkpoint.Entry) {
 		}
 	}
 	slices.SortFunc(p.keys, func(a, b known) int { return strings.Compare(string(a.key), string(b.key)) })
+}
+
+// AuditCheckpoint compares a checkpoint that nobody works on with etcd, at the
+// positions of its ranges. Where etcd has compacted those, only keys that were
+// written before are judged, as they are now. Errors other than a report's are the
+// context's.
+func AuditCheckpoint(ctx context.Context, client *clientv3.Client, st *checkpoint.State, mirror checkpoint.Mirror, progress func(keys int)) ([]*AuditReport, error) {
+	var reports []*AuditReport
+	keys := 0
+	for i := range st.Ranges {
+		o := &offline{
+			etcd: newEtcd(client, defaultTimeout), user: client.Username, mirror: mirror, state: &st.Ranges[i], cluster: st.ClusterID,
+			progress: func(n int) { progress(keys + n) },
+		}
+		report := o.audit(ctx)
+		if ctx.Err() != nil {
+			return reports, ctx.Err()
+		}
+		keys += report.Keys
+		reports = append(reports, report)
+	}
+	return reports, nil
+}
+
+// offline audits one range of a checkpoint.
+type offline struct {
+	etcd     history
+	user     string
+	mirror   checkpoint.Mirror
+	state    *checkpoint.RangeState
+	cluster  uint64
+	progress func(keys int)
+}
+
+func (o *offline) audit(ctx context.Context) *AuditReport {
+	st := o.state
+	report := &AuditReport{Range: st.Range}
+	switch {
+	case st.Seed != nil || st.Repair != nil:
+		report.Err = errors.New("what is known of the range is unfinished; start keyhook to complete it")
+	case st.Position.Admitted > 0:
+		report.Err = errors.New("the range stands in the middle of a revision; start keyhook to complete it")
+	default:
+		report.Err = o.compare(ctx, report, max(st.Position.Revision(), 1))
+	}
+	if errors.Is(report.Err, errCompacted) {
+		var h head
+		if h, report.Err = o.etcd.head(ctx, st.Range); report.Err == nil {
+			*report = AuditReport{Range: st.Range, Partial: true}
+			report.Err = o.compare(ctx, report, h.revision)
+		}
+	}
+	if report.Err != nil && ctx.Err() == nil {
+		report.Err = classify(st.Range, o.user, report.Err).Err
+	}
+	report.At = time.Now()
+	return report
+}
+
+func (o *offline) compare(ctx context.Context, report *AuditReport, rev int64) error {
+	h, err := o.etcd.head(ctx, o.state.Range)
+	switch {
+	case err != nil:
+		return err
+	case h.cluster != o.cluster:
+		return wrongClusterError(o.state.Range, o.cluster, h.cluster)
+	case h.revision < rev:
+		return fmt.Errorf("etcd is at revision %d only, but changes up to revision %d were read from it before", h.revision, rev)
+	}
+	c := &comparison{
+		etcd: o.etcd, rng: o.state.Range, rev: rev, whole: true,
+		size: pageSize{limit: firstPage, maxKeys: 2 * auditKeys, target: 1 << 20},
+	}
+	c.source = func(ctx context.Context, cursor []byte) (*part, error) {
+		p, err := mirrored(ctx, o.mirror, 0, keyhook.Range{Start: cursor, End: o.state.Range.End}, auditKeys)
+		if err != nil {
+			return nil, mirrorFailed(o.state.Range, err)
+		}
+		report.Keys += p.live()
+		return p, nil
+	}
+	for cursor := o.state.Range.Start; ; {
+		found, to, err := c.next(ctx, cursor)
+		if err != nil {
+			return err
+		}
+		if report.Partial {
+			found = slices.DeleteFunc(found, func(d difference) bool { return !d.contradicts(o.state.Position.Next) })
+		}
+		report.add(found, rev)
+		o.progress(report.Keys)
+		if to == nil {
+			return nil
+		}
+		cursor = to
+	}
 }

@@ -109,15 +109,17 @@ func TestAnAuditRepairsByItself(t *testing.T) {
 // apart. A restart of etcd is a reason to look.
 func TestAnAuditFollowsAnElection(t *testing.T) {
 	f := newFixture(t)
+	f.put("/a/k", "other")
+	f.put("/a/l", "1")
+	saved := f.Save()
+	f.Wipe()
+	f.reconnect()
 	f.put("/a/k", "1")
 	f.put("/a/l", "1")
 	l := newLedger(checkpointtest.NewMemory())
 	r := begin(t, l, config(f.Client(), l, prefix("/a/")), func(c *Config) { c.AuditInterval = 6 * time.Hour })
 	r.awaitReady()
-	f.Wipe()
-	f.Restart()
-	f.put("/a/k", "other")
-	f.put("/a/l", "1")
+	f.Restore(saved)
 	equal(t, l.wait(t, 1), "2 PUT /a/k=other v1 c2 synthetic prev=1@2 last=1@2")
 }
 

@@ -37,6 +37,8 @@ type Config struct {
 	// Backlog answers what is asked about dead letters, owed deliveries and sinks;
 	// nil: there are no such pages.
 	Backlog backlog.Desk
+	// Audit compares what is known with etcd; nil: there is no such page.
+	Audit Auditor
 	// Metrics serves /metrics; nil: there is no such page.
 	Metrics http.Handler
 	// Logger is told of requests that fail on this side; default: none is.
@@ -131,6 +133,9 @@ func (s *Server) routes() http.Handler {
 	}
 	if s.cfg.Backlog != nil {
 		s.backlogRoutes(mux)
+	}
+	if s.cfg.Audit != nil {
+		s.auditRoute(mux)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")

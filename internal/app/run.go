@@ -186,6 +186,7 @@ func (r *run) listen(ctx context.Context, status func() admin.Status, alive func
 		Status:  status,
 		Alive:   alive,
 		Backlog: desk,
+		Audit:   r.audit,
 		Metrics: r.metrics.Handler(),
 		Logger:  r.log,
 	})

@@ -120,7 +120,7 @@ Then write a keyhook.yaml and:    keyhook check && keyhook run`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{message: err.Error(), hint: "`" + cmd.CommandPath() + " --help` lists the flags"}
 	})
-	root.AddCommand(runCommand(p), devCommand(p), deadLetterCommand(p), owedCommand(p), sinkCommand(p), checkCommand(), testCommand(), explainCommand(), tailCommand(), healthCommand(), schemaCommand(), versionCommand())
+	root.AddCommand(runCommand(p), devCommand(p), deadLetterCommand(p), owedCommand(p), sinkCommand(p), auditCommand(p), checkCommand(), testCommand(), explainCommand(), tailCommand(), healthCommand(), schemaCommand(), versionCommand())
 	return root
 }
 
