@@ -219,9 +219,17 @@ func (c *checking) repaired() {
 // forgotten reports whether keyhook cannot know that the receiver knows
 // something else than what a gap ends with: it told it right before it was
 // killed, all changes since then are gone, and the last one made the key what it
-// was when keyhook last wrote down what it had read.
+// was when keyhook last wrote down what it had read. That stays so over further
+// gaps, until a change of the key is read again.
 func (c *checking) forgotten(key string, g Gap, knows, last *change) bool {
-	if knows == nil || !g.holds(knows.Moment()) || !same(last.Change, c.before(key, g)) {
+	if knows == nil || !same(last.Change, c.before(key, g)) {
+		return false
+	}
+	first := slices.IndexFunc(c.gaps, func(g Gap) bool { return g.holds(knows.Moment()) })
+	if first < 0 || c.gaps[first].To.Compare(g.To) > 0 {
+		return false
+	}
+	if first := c.gaps[first]; !same(c.lastIn(key, first).Change, c.before(key, first)) {
 		return false
 	}
 	at, _ := slices.BinarySearchFunc(c.Kills, knows.known, time.Time.Compare)

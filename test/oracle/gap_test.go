@@ -94,6 +94,7 @@ func (ts *tellings) tail() {
 func TestCheckOfAGap(t *testing.T) {
 	tests := map[string]struct {
 		tell    func(ts *tellings)
+		more    History
 		promise Promise
 		want    []Guarantee
 		says    string
@@ -182,6 +183,25 @@ func TestCheckOfAGap(t *testing.T) {
 			},
 			promise: Promise{Gaps: []Gap{hole}, Kills: []time.Time{noon.Add(55 * time.Millisecond)}},
 		},
+		"taken back in the first of two gaps": {
+			tell: func(ts *tellings) {
+				ts.head()
+				ts.told("d", 4, Put)
+				ts.listed("a", 5)
+				ts.gone("b", 2)
+				ts.listed("c", 7)
+				ts.listed("a", 8)
+				ts.listed("b", 9)
+				ts.told("d", 12, Put)
+			},
+			// d comes and goes in the second one again.
+			more: History{
+				{Revision: 10, Type: Put, Key: "d", Value: 41, Created: 10, Version: 1},
+				{Revision: 11, Type: Delete, Key: "d"},
+				{Revision: 12, Type: Put, Key: "d", Value: 42, Created: 12, Version: 1},
+			},
+			promise: Promise{Gaps: []Gap{hole, {From: Moment{0, 8}, To: Moment{0, 11}}}, Kills: []time.Time{noon.Add(45 * time.Millisecond)}},
+		},
 		"told without a kill, and taken back in the gap": {
 			tell: func(ts *tellings) {
 				ts.head()
@@ -196,7 +216,7 @@ func TestCheckOfAGap(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			ts := &tellings{h: holed()}
+			ts := &tellings{h: Join(holed(), tt.more)}
 			tt.tell(ts)
 			judged(t, Check(ts.h, ts.attempts, tt.promise), tt.want, tt.says)
 		})
