@@ -90,14 +90,17 @@ func (s breakerState) String() string {
 	}
 }
 
-// circuit is a breaker by the library. That has one timeout for good, so there
-// is a new one of them whenever another timeout is due.
+// circuit is a breaker by the library, which is asked from the moment on that the
+// breaker opens: until then an attempt is worth no look at the clock. The library
+// has one timeout for good, so there is a new one of them whenever another one is
+// due.
 type circuit struct {
-	cfg   Breaker
-	two   *gobreaker.TwoStepCircuitBreaker[struct{}]
-	open  time.Duration // for how long, the next time
-	until time.Time
-	trips bool // what the attempt that is being told of says
+	cfg    Breaker
+	two    *gobreaker.TwoStepCircuitBreaker[struct{}]
+	closed bool
+	era    func(verdict) // what attempts tell that begin while it is closed
+	open   time.Duration // for how long, the next time
+	until  time.Time
 }
 
 var _ breaker = (*circuit)(nil)
@@ -105,43 +108,61 @@ var _ breaker = (*circuit)(nil)
 var errFailing, errNothing = errors.New("failed"), errors.New("cut off")
 
 func newBreaker(cfg Breaker) breaker {
-	b := &circuit{cfg: cfg, open: cfg.Open}
-	b.renew()
+	b := &circuit{cfg: cfg}
+	b.close()
 	return b
 }
 
-func (b *circuit) renew() {
+// close begins anew. Attempts that are in flight do not matter any more.
+func (b *circuit) close() {
+	b.closed, b.open = true, b.cfg.Open
+	current := new(struct{ over bool })
+	b.era = func(v verdict) {
+		if v == down && !current.over {
+			current.over = true
+			b.trip()
+		}
+	}
+}
+
+// trip opens it.
+func (b *circuit) trip() {
+	b.closed = false
 	b.two = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		MaxRequests: uint32(b.cfg.Probes), //nolint:gosec // a small number
 		Timeout:     b.open,
-		ReadyToTrip: func(gobreaker.Counts) bool { return b.trips },
+		ReadyToTrip: func(gobreaker.Counts) bool { return true },
 		IsExcluded:  func(err error) bool { return errors.Is(err, errNothing) },
 	})
+	if ended, err := b.two.Allow(); err == nil {
+		ended(errFailing)
+	}
+	// A moment later than the library has it, which compares by its own look at
+	// the clock.
+	b.until = time.Now().Add(b.open + time.Millisecond)
 }
 
 func (b *circuit) state() (breakerState, time.Time) {
-	switch b.two.State() {
-	case gobreaker.StateOpen:
-		return breakerOpen, b.until
-	case gobreaker.StateHalfOpen:
-		return breakerHalfOpen, time.Time{}
-	default:
+	switch {
+	case b.closed:
 		return breakerClosed, time.Time{}
+	case b.two.State() == gobreaker.StateOpen:
+		return breakerOpen, b.until
+	default:
+		return breakerHalfOpen, time.Time{}
 	}
 }
 
 func (b *circuit) begin() (func(verdict), bool) {
+	if b.closed {
+		return b.era, true
+	}
 	two := b.two
 	ended, err := two.Allow()
 	if err != nil {
 		return nil, false
 	}
 	return func(v verdict) {
-		if two != b.two {
-			return // it began before the breaker opened
-		}
-		before := two.State()
-		b.trips = v == down
 		switch v {
 		case nothing:
 			ended(errNothing)
@@ -150,30 +171,16 @@ func (b *circuit) begin() (func(verdict), bool) {
 		case failing, down:
 			ended(errFailing)
 		}
-		b.turned(before, two.State())
+		if two != b.two || b.closed {
+			return
+		}
+		switch two.State() {
+		case gobreaker.StateClosed:
+			b.close()
+		case gobreaker.StateOpen:
+			b.open = min(2*b.open, b.cfg.longest())
+			b.trip()
+		case gobreaker.StateHalfOpen:
+		}
 	}, true
 }
-
-// turned follows a change of state.
-func (b *circuit) turned(before, after gobreaker.State) {
-	switch {
-	case before == after:
-	case after == gobreaker.StateOpen && before == gobreaker.StateClosed:
-		b.opened()
-	case after == gobreaker.StateOpen:
-		b.open = min(2*b.open, b.cfg.longest())
-		b.renew()
-		b.trips = true
-		if ended, err := b.two.Allow(); err == nil {
-			ended(errFailing)
-		}
-		b.opened()
-	case after == gobreaker.StateClosed:
-		b.open = b.cfg.Open
-		b.renew()
-	}
-}
-
-// opened notes when it will be half-open: a moment later than the library has
-// it, which compares by its own look at the clock.
-func (b *circuit) opened() { b.until = time.Now().Add(b.open + time.Millisecond) }

@@ -2,14 +2,18 @@
 // checkpoint. It promises:
 //
 //   - Nothing that was admitted is forgotten: a delivery ends as delivered, as a
-//     dead letter, or superseded where its rule asks for that. Until then it is
-//     owed, and owed deliveries survive a crash.
+//     dead letter, superseded where its rule asks for that, or purged by somebody.
+//     Until then it is owed, and owed deliveries survive a crash. Dead letters
+//     are kept until they are replayed, discarded, or the retention drops them.
 //   - Within (rule, send, key) deliveries go out in the order of admission,
 //     retries included. Keys do not wait for each other, rules and sinks neither.
 //   - A crash repeats at most what succeeded since the last commit, under the
 //     same id. A clean stop repeats only what was cut off by the end of the grace.
+//   - A sink that is paused, held (410) or that seems to be down (an open breaker)
+//     is sent nothing; what it is owed stays owed. A pause and a hold outlive the
+//     process.
 //   - Memory is bounded: beyond the budget deliveries live in the store alone,
-//     and an owed key costs about 60 bytes.
+//     and an owed key costs about 60 bytes, a dead letter 24.
 //
 // Decisions are made by a state machine without clock, randomness or I/O; one
 // goroutine feeds it and carries out what it says.
@@ -32,6 +36,8 @@
 //	                 └────────────── waiting ◀──────────────────┘
 //
 //	ready, waiting ──no room──▶ cold ──due, room──▶ loading ──▶ ready
+//
+//	dead, purged ──▶ parked ──what was given up is durable──▶ ready, waiting, cold
 //
 // A cold chain is on disk only; what stays in memory of it is its place in the
 // index of due times.
