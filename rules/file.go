@@ -181,9 +181,9 @@ type ruleEntry struct {
 	// the latest of the rest goes out at its end.
 	Every *strictyaml.At[strictyaml.Duration] `yaml:"every"`
 	// What `every` or `group` is about.
-	Per strictyaml.Text `yaml:"per" unset:"the key"`
-	// `revision`: all changes of one transaction that match are one delivery,
-	// with `events`.
+	Per strictyaml.Text `yaml:"per" unset:"the key, or the transaction"`
+	// `revision`: all changes of the rule's keys in one transaction are one
+	// delivery, for each value of `per`; expressions see them as `events`.
 	Group *strictyaml.At[string] `yaml:"group" enum:"revision"`
 	// Send a `keyhook.gap` CloudEvent where etcd's history had a gap.
 	Gaps *strictyaml.At[bool] `yaml:"gaps" default:"false"`
