@@ -38,7 +38,7 @@ func (m *machine) maxLoad() int { return int(min(maxLoadBytes, m.budget/16)) }
 // loadBytes is how much of one chain of s is read from disk at once: the head
 // alone (Read returns one at least) while the sink takes nothing anyway.
 func (m *machine) loadBytes(s *sink) int {
-	if s.evidence.failures >= failingAttempts {
+	if s.evidence.failures >= failingAttempts || s.breakerOpen() {
 		return 1
 	}
 	return m.maxLoad()
