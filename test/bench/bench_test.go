@@ -53,7 +53,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	if program, err = lab.BuildKeyhook(context.Background(), dir); err == nil {
-		etcdProgram, err = lab.BuildEtcd(context.Background(), dir)
+		etcdProgram, err = lab.NewestEtcd(context.Background())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

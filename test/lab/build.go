@@ -22,15 +22,6 @@ func BuildKeyhook(ctx context.Context, dir string) (path string, err error) {
 	return build(ctx, filepath.Join(dir, "keyhook"), ".", "./cmd/keyhook", args...)
 }
 
-// BuildEtcd builds the etcd that test/servers pins into dir and returns its
-// path. KEYHOOK_TEST_ETCD names one to use instead.
-func BuildEtcd(ctx context.Context, dir string) (path string, err error) {
-	if path := os.Getenv("KEYHOOK_TEST_ETCD"); path != "" {
-		return path, nil
-	}
-	return build(ctx, filepath.Join(dir, "etcd"), filepath.Join("test", "servers"), "./etcd", "build")
-}
-
 // build builds a package of the module at module, a path below the root of the
 // main one, in which the working directory is.
 func build(ctx context.Context, out, module, pkg string, args ...string) (string, error) {

@@ -31,6 +31,16 @@ type EtcdPrograms struct {
 	Utility string // etcdutl, which restores snapshots
 }
 
+// NewestEtcd returns the path of the newest etcd server. KEYHOOK_TEST_ETCD names
+// one to use instead.
+func NewestEtcd(ctx context.Context) (path string, err error) {
+	if path := os.Getenv("KEYHOOK_TEST_ETCD"); path != "" {
+		return path, nil
+	}
+	p, err := EtcdProgramsOf(ctx, LatestEtcd)
+	return p.Server, err
+}
+
 // EtcdProgramsOf builds the programs of one of [EtcdVersions] from source, and
 // keeps them in bin/servers of the checkout: only the first call takes its time,
 // a minute or two with nothing in Go's cache. It may be called from several
