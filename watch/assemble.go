@@ -25,6 +25,10 @@ type assembler struct {
 	changes    map[string]*checkpoint.Entry
 	bytes      int
 	mismatches int
+
+	// What the batch holds of the last revision in it.
+	revision              int64
+	partEvents, partBytes int
 }
 
 // reset begins a batch behind st.
@@ -33,10 +37,17 @@ func (a *assembler) reset(st checkpoint.RangeState) {
 	a.batch = Batch{}
 	a.changes = make(map[string]*checkpoint.Entry)
 	a.bytes, a.mismatches = 0, 0
+	a.partEvents, a.partBytes = 0, 0
 }
 
 func (a *assembler) full() bool {
 	return len(a.batch.Events) >= a.maxEvents || a.bytes >= a.maxBytes
+}
+
+// divisible reports whether the batch may end here: a revision is divided only
+// where a part of it is a batch by itself.
+func (a *assembler) divisible() bool {
+	return a.state.Position.Admitted == 0 || a.partEvents >= a.maxEvents || a.partBytes >= a.maxBytes
 }
 
 // add appends a change. An error is one of the lookup, and leaves a as it was.
@@ -61,8 +72,12 @@ func (a *assembler) add(ctx context.Context, c change, received time.Time) error
 		a.changes[string(key)] = after
 		a.batch.Mirror = append(a.batch.Mirror, checkpoint.MirrorChange{Key: ev.Key, Entry: after})
 	}
-	a.batch.Events = append(a.batch.Events, ev)
+	if a.batch.Events = append(a.batch.Events, ev); ev.Revision != a.revision {
+		a.revision, a.partEvents, a.partBytes = ev.Revision, 0, 0
+	}
 	a.bytes += ev.Size()
+	a.partEvents++
+	a.partBytes += ev.Size()
 	return nil
 }
 

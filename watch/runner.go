@@ -254,7 +254,7 @@ func (r *runner) take(ctx context.Context, q *queue) (item, error) {
 func (r *runner) fill(ctx context.Context, a *assembler, it *item) error {
 	anchor, whole := it.before, (*mvccpb.Event)(nil)
 	for i, c := range it.changes {
-		if a.full() && i > 0 {
+		if a.full() && i > 0 && a.divisible() {
 			if whole != nil {
 				anchor, whole = anchorOf(whole), nil
 			}
