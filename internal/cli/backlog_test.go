@@ -370,7 +370,7 @@ func TestAStormIsStopped(t *testing.T) {
 			t.Errorf("got %s", stdout)
 		}
 		stdout, stderr := s.run(1, "sink", "resume", "nobody", "down")
-		if !strings.Contains(stdout, "down is resumed; it is owed 0 deliveries") || !strings.Contains(stderr, `there is no such sink: "nobody"`) {
+		if !strings.Contains(stdout, "down is resumed\n") || !strings.Contains(stderr, `there is no such sink: "nobody"`) {
 			t.Errorf("stdout %s, stderr %s", stdout, stderr)
 		}
 		if s.stop == nil {

@@ -46,7 +46,7 @@ func listDeadLetters(p *Process) *cobra.Command {
 					err := t.add(l, func(w io.Writer) {
 						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", ago(l.FailedAt, now), printable(l.ID),
 							printable(l.Sink), printable(l.Rule), shortened(textOf(l.Key, l.KeyBase64), maxCell), l.Revision,
-							l.Attempts, size(l.Size), printable(string(l.Reason)), shortened(printable(l.Error), maxCell))
+							l.Attempts, size(l.Size), printable(string(l.Reason)), shortened(printable(l.Error), maxError))
 					})
 					if err != nil {
 						return err
@@ -175,6 +175,8 @@ Ctrl-C leaves what was done done, and the rest as it was.`,
 const (
 	// maxCell bounds what a cell of a table shows, in characters.
 	maxCell = 60
+	// maxError does so for an error, which is the last cell.
+	maxError = 160
 	// block is how many rows are aligned with each other: a table of any length
 	// takes as much memory.
 	block = 200

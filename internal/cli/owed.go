@@ -43,7 +43,7 @@ func listOwed(p *Process) *cobra.Command {
 					err := t.add(o, func(w io.Writer) {
 						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", ago(o.AdmittedAt, now), printable(o.ID),
 							printable(o.Sink), printable(o.Rule), shortened(textOf(o.Key, o.KeyBase64), maxCell), o.Revision,
-							o.Attempts, size(o.Size), nextTry(o.DueAt, now), shortened(printable(o.Error), maxCell))
+							o.Attempts, size(o.Size), nextTry(o.DueAt, now), shortened(printable(o.Error), maxError))
 					})
 					if err != nil {
 						return err

@@ -58,7 +58,7 @@ func printSinks(out io.Writer, format output, all []backlog.Sink) error {
 		err := t.add(s, func(w io.Writer) {
 			lastError := "-"
 			if s.LastError != "" {
-				lastError = ago(at(s.LastErrorAt), now) + ": " + shortened(printable(s.LastError), maxCell)
+				lastError = ago(at(s.LastErrorAt), now) + ": " + shortened(printable(s.LastError), maxError)
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", printable(s.Name), stateOf(s, now), comma(s.Owed),
 				ago(at(s.OldestOwedAt), now), comma(s.DeadLetters), s.InFlight, ago(at(s.LastDeliveredAt), now), lastError)
@@ -90,7 +90,7 @@ func stateOf(s *backlog.Sink, now time.Time) string {
 	if s.Breaker != "" && s.Breaker != "closed" {
 		text := "breaker " + printable(s.Breaker)
 		if until := at(s.BreakerUntil); until.After(now) {
-			text += ", tried again " + ago(until, now)
+			text += ", next try " + ago(until, now)
 		}
 		all = append(all, text)
 	}
@@ -103,7 +103,7 @@ func stateOf(s *backlog.Sink, now time.Time) string {
 	case s.Configured == nil:
 		return "-" // nothing runs
 	default:
-		return "open"
+		return "ok"
 	}
 }
 
@@ -145,9 +145,16 @@ func changeSinks(p *Process, verb, short, long, done string, do func(backlog.Des
 	return cmd
 }
 
+// printChanged says what became of the sinks. What a sink is owed says little
+// once it goes on: it is on its way.
 func printChanged(out io.Writer, all []backlog.Sink, done string) error {
-	for _, s := range all {
-		if _, err := fmt.Fprintf(out, "%s is %s; it is owed %s\n", printable(s.Name), done, plural(int(s.Owed), "delivery")); err != nil {
+	for i := range all {
+		s := &all[i]
+		line := printable(s.Name) + " is " + done
+		if s.Paused {
+			line += "; it is owed " + plural(int(s.Owed), "delivery")
+		}
+		if _, err := fmt.Fprintln(out, line); err != nil {
 			return err
 		}
 	}
