@@ -124,10 +124,11 @@ func (r *Runner) ruleSet(f *File) (*ruleSet, strictyaml.Problems) {
 	if setup.Source == "" {
 		setup.Source = DefaultSource
 	}
-	key := fmt.Sprintf("%q %v", setup.Source, setup.Watch)
-	for _, file := range setup.Files {
-		key += "\x00" + file.Path
+	paths := make([]string, len(setup.Files))
+	for i, file := range setup.Files {
+		paths[i] = file.Path
 	}
+	key := fmt.Sprintf("%q %v %q", setup.Source, setup.Watch, paths)
 	if rs := r.sets[key]; rs != nil {
 		return rs.usable()
 	}
@@ -164,6 +165,12 @@ func (r *Runner) compile(setup Setup) *ruleSet {
 	rs.rules, rs.sinks = make(map[string]bool), make(map[string]rules.SinkSpec)
 	for _, rule := range set.Rules() {
 		rs.rules[rule.Name] = true
+		if !rule.Timing.IsZero() { // until the dispatcher knows of it
+			rs.problems = append(rs.problems, rule.Position.Problemf("rule %q: for and every cannot be delivered yet", rule.Name))
+		}
+	}
+	if len(rs.problems) > 0 {
+		return rs
 	}
 	for _, spec := range set.Sinks() {
 		rs.sinks[spec.Name] = spec
@@ -209,7 +216,7 @@ func (r *Runner) named(f *File) (Setup, strictyaml.Problems) {
 			problems = append(problems, name.Position.Problemf("%q is not a glob: %s", name.Value, err))
 			continue
 		}
-		paths = slices.DeleteFunc(paths, func(p string) bool { return IsTest(p) })
+		paths = slices.DeleteFunc(paths, IsTest)
 		if len(paths) == 0 {
 			paths = []string{beside(f.Path, name.Value)} // whose error says what is the matter
 		}

@@ -386,29 +386,40 @@ func (p *play) operations(s *stepSpec) []operation {
 // admit evaluates the changes of a revision and hands on what they owe.
 func (p *play) admit(events []*keyhook.Event) error {
 	var batch dispatcher.Batch
+	source := rules.Source{Name: p.rs.source}
+	if len(p.rs.watch) > 0 {
+		events = slices.DeleteFunc(slices.Clone(events), func(ev *keyhook.Event) bool {
+			return !slices.ContainsFunc(p.rs.watch, func(r keyhook.Range) bool { return r.Contains(ev.Key) })
+		})
+	}
 	for _, ev := range events {
-		if len(p.rs.watch) > 0 && !slices.ContainsFunc(p.rs.watch, func(r keyhook.Range) bool { return r.Contains(ev.Key) }) {
-			continue
-		}
 		p.result.Reset()
-		p.rs.set.Evaluate(rules.Source{Name: p.rs.source}, ev, &p.result)
-		batch.Deliveries = append(batch.Deliveries, p.result.Deliveries...)
-		for _, m := range p.result.Matches {
-			p.rs.matched[m.Rule]++
-		}
-		for _, e := range p.result.Errors {
-			if p.counts(e.Rule) {
-				p.window.errors = append(p.window.errors, evalError{e, string(ev.Key)})
-			}
-		}
+		p.rs.set.Evaluate(source, ev, &p.result)
+		p.take(&batch)
 		if p.rs.tracer != nil {
 			if _, err := p.rs.tracer.Trace(ev); err != nil {
 				return err
 			}
 		}
 	}
+	p.result.Reset()
+	p.rs.set.EvaluateGroups(source, events, &p.result)
+	p.take(&batch)
 	p.sim.Admit(&batch)
 	return p.sim.Settle()
+}
+
+// take notes what came of a change, or of a revision.
+func (p *play) take(batch *dispatcher.Batch) {
+	batch.Deliveries = append(batch.Deliveries, p.result.Deliveries...)
+	for _, m := range p.result.Matches {
+		p.rs.matched[m.Rule]++
+	}
+	for _, e := range p.result.Errors {
+		if p.counts(e.Rule) {
+			p.window.errors = append(p.window.errors, evalError{e, string(e.Event.Key)})
+		}
+	}
 }
 
 // until lets time pass, and does all that is due until then.
