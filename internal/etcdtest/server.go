@@ -24,7 +24,7 @@ type Server struct {
 	cfg   *embed.Config
 	dir   string
 	proxy *proxy
-	etcd  *embed.Etcd // nil while it is stopped
+	etcd  member // nil while it is stopped
 
 	rootPassword string
 	tls          *TLS
@@ -70,6 +70,9 @@ func Start(t testing.TB, opts ...Option) *Server {
 	})
 	s := &Server{t: t, dir: dir, cfg: embed.NewConfig()}
 	socket := func(name string) url.URL { return url.URL{Scheme: "unix", Path: filepath.Join(dir, name)} }
+	if externalServer() != "" { // wants a port, and takes it for a part of the path
+		socket = func(name string) url.URL { return url.URL{Scheme: "unix", Host: name + ":1"} }
+	}
 	c := s.cfg
 	c.Dir = filepath.Join(dir, "data")
 	c.ListenPeerUrls = []url.URL{socket("peer")}
@@ -92,6 +95,9 @@ func Start(t testing.TB, opts ...Option) *Server {
 		}
 	}
 	s.proxy = newProxy(t, s.dir, s.tls != nil)
+	if externalServer() != "" {
+		s.proxy.server += ":1"
+	}
 	t.Cleanup(s.Stop)
 	s.Start()
 	if s.rootPassword != "" {
@@ -106,11 +112,21 @@ func (s *Server) Start() {
 	if s.etcd != nil {
 		return
 	}
+	if path := externalServer(); path != "" {
+		etcd, err := s.startExternal(path)
+		if err != nil {
+			s.t.Fatalf("start etcd: %v", err)
+		}
+		s.etcd = etcd
+		s.proxy.open()
+		s.awaitExternal(etcd)
+		return
+	}
 	etcd, err := embed.StartEtcd(s.cfg)
 	if err != nil {
 		s.t.Fatalf("start etcd: %v", err)
 	}
-	s.etcd = etcd
+	s.etcd = embedded{etcd}
 	timeout := time.NewTimer(startTimeout)
 	defer timeout.Stop()
 	select {
@@ -130,7 +146,7 @@ func (s *Server) Stop() {
 		return
 	}
 	s.proxy.close() // or etcd would wait for watches to end
-	s.etcd.Close()
+	s.etcd.stop()
 	s.etcd = nil
 }
 
