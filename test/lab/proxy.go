@@ -116,7 +116,7 @@ func (p *Proxy) serve(client net.Conn) {
 	if !p.clear(l) {
 		return
 	}
-	server, err := net.Dial("tcp", p.server) //nolint:noctx // a loopback address refuses at once
+	server, err := net.Dial("tcp", p.server)
 	if err != nil || !l.join(server) {
 		return
 	}

@@ -43,7 +43,8 @@ func (k *Keyhook) Status(ctx context.Context) (Status, error) {
 	case code != http.StatusOK:
 		return st, fmt.Errorf("the status is refused with %d: %s", code, body)
 	}
-	return st, json.Unmarshal([]byte(body), &st)
+	err = json.Unmarshal([]byte(body), &st)
+	return st, err
 }
 
 // Gap is a gap that keyhook has said it repaired.
