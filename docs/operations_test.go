@@ -56,20 +56,20 @@ func TestTheGuideForOperators(t *testing.T) {
 	g := newGuide(t)
 	t.Chdir(g.dir) // as somebody who follows the page
 	commands := 0
-	var stop func()
+	started := false
 	for _, m := range step.FindAllStringSubmatch(string(page), -1) {
 		switch {
 		case m[1] != "":
 			g.write(m[1], m[2])
-			if stop != nil {
+			if started {
 				g.await("the rules are reloaded", func() bool { return strings.Contains(g.log.String(), "rules reloaded") })
 			}
 		case m[3] != "":
 			g.receiver(m[3])
 		default:
-			if stop == nil {
-				stop = g.start()
-				defer stop()
+			if !started {
+				g.start()
+				started = true
 			}
 			commands += g.play(m[4])
 		}
@@ -158,20 +158,20 @@ func (g *guide) receiver(what string) {
 	}
 }
 
-// start runs keyhook until the function it returns is called.
-func (g *guide) start() func() {
+// start runs keyhook until the test ends.
+func (g *guide) start() {
 	g.t.Helper()
 	stop, ended := make(chan os.Signal, 1), make(chan int, 1)
 	go func() {
 		ended <- cli.Run(cli.Process{Args: []string{"run"}, Stdout: g.log, Stderr: g.log, Stop: stop})
 	}()
-	g.await("it is ready", func() bool { return strings.Contains(g.log.String(), "msg=\"ready") })
-	return func() {
+	g.t.Cleanup(func() {
 		stop <- os.Interrupt
 		if code := <-ended; code != 0 {
 			g.t.Errorf("it ended with %d:\n%s", code, g.log)
 		}
-	}
+	})
+	g.await("it is ready", func() bool { return strings.Contains(g.log.String(), "msg=\"ready") })
 }
 
 // play runs the commands of a block and returns how many there were.

@@ -60,7 +60,8 @@ func filterOf(q url.Values) (f backlog.Filter, err error) {
 			}
 		}
 	}
-	return f, f.Check()
+	err = f.Check()
+	return f, err
 }
 
 func setField(f *backlog.Filter, name, value string) (err error) {

@@ -221,7 +221,7 @@ func TestDeadLettersAreListedAndShown(t *testing.T) {
 			t.Errorf("got %v", first)
 		}
 		for _, filter := range [][]string{
-			{"--reason", "render"}, {"--key-prefix", "/a/2"}, {"--min-revision", fmt.Sprint(int(first["revision"].(float64)) + 1)},
+			{"--reason", "render"}, {"--key-prefix", "/a/2"}, {"--min-revision", fmt.Sprint(items[1]["revision"])},
 			{"--error", "no such key"}, {"--rule", "text", "--sink", "box", "--send", "box", "--reason", "render", "--since", "1h"},
 		} {
 			if got := s.letters(filter...); fmt.Sprint(got) != "map[/a/2:render]" {

@@ -52,8 +52,8 @@ func Main() int {
 		Stdout: os.Stdout,
 		Stderr: os.Stderr,
 
-		StdinTerminal:  term.IsTerminal(int(os.Stdin.Fd())),  //nolint:gosec // a file descriptor is small
-		StderrTerminal: term.IsTerminal(int(os.Stderr.Fd())), //nolint:gosec // as above
+		StdinTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
+		StderrTerminal: term.IsTerminal(int(os.Stderr.Fd())),
 
 		Stop:   stop,
 		Reload: reload,

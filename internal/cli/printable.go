@@ -66,7 +66,7 @@ func ago(t, now time.Time) string {
 }
 
 func size(n int) string {
-	return humanize.IBytes(uint64(max(n, 0))) //nolint:gosec // not below 0
+	return humanize.IBytes(uint64(max(n, 0)))
 }
 
 func comma(n int64) string { return humanize.Comma(n) }

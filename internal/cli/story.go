@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -22,10 +23,10 @@ func printStory(out io.Writer, s *backlog.Story, now time.Time) error {
 	row("send", printable(s.Send))
 	row("sink", printable(s.Sink))
 	row("key", textOf(s.Key, s.KeyBase64))
-	row("revision", fmt.Sprint(s.Revision))
+	row("revision", strconv.FormatInt(s.Revision, 10))
 	row("reason", printable(string(s.Reason)))
 	row("error", printable(s.Error))
-	row("attempts", fmt.Sprint(s.Attempts))
+	row("attempts", strconv.Itoa(s.Attempts))
 	row("admitted", when(s.AdmittedAt))
 	row("failed", when(s.FailedAt))
 	row("size", size(s.Size))
