@@ -19,7 +19,7 @@ type Branch struct {
 func (t *Tracer) Branches() ([]Branch, error) {
 	var all []Branch
 	for _, r := range t.set.rules {
-		t.env.scope = &scope{captures: r.captures, vars: r.vars}
+		t.env.scope = &scope{captures: r.captures, vars: r.vars, grouped: r.grouped}
 		var expressions []*expression
 		for _, v := range r.vars {
 			if v.expr != nil {

@@ -32,6 +32,7 @@ type part struct {
 	at      strictyaml.Position
 	literal bool
 	parts   []*part
+	once    int // how many parts of a macro have one value: what it ranges over
 }
 
 // outliner makes parts of a checked expression.
@@ -137,11 +138,11 @@ func (o *outliner) macro(p *part, c ast.CallExpr) {
 		return
 	}
 	p.op = opMacro
-	var inner []ast.Expr
 	if c.IsMemberFunction() {
-		inner = append(inner, c.Target())
+		o.add(p, c.Target())
+		p.once = len(p.parts)
 	}
-	for _, x := range slices.Concat(inner, c.Args()) {
+	for _, x := range c.Args() {
 		o.add(p, x)
 	}
 }

@@ -36,6 +36,7 @@ func (s *Set) Tracer(source Source) (*Tracer, error) {
 
 // Trace is what one rule made of an event.
 type Trace struct {
+	Event   *keyhook.Event // the first, where the rule takes those of a revision together
 	Rule    RuleInfo
 	Pattern string // of the rule's keys, the first that matches
 	Params  []TracedParam
@@ -69,31 +70,98 @@ type Step struct {
 	Parts    []*Step
 }
 
-// Trace returns what the rules made of ev whose keys match, in the order of the
-// rules. Rules that are not in it look at other keys.
-func (t *Tracer) Trace(ev *keyhook.Event) ([]Trace, error) {
+// Trace returns what the rules made of the changes of one revision: of each
+// change, in order, those whose keys match, in the order of the rules. Rules that
+// take the changes of a revision together stand with the first of a group. Rules
+// that are not in it look at other keys.
+func (t *Tracer) Trace(events []*keyhook.Event) ([]Trace, error) {
 	var all []Trace
-	for _, r := range t.set.rules {
-		for _, p := range r.patterns {
-			if _, ok := p.match(ev.Key, nil); !ok {
+	for i, ev := range events {
+		for _, r := range t.set.rules {
+			p := r.patternOf(ev.Key)
+			if p == nil {
 				continue
 			}
-			tr, err := t.trace(r, p, ev)
+			err := t.with(r, p, events[i:], func(st *state) error {
+				tr, err := t.trace(st, r, p)
+				if err == nil {
+					all = append(all, tr)
+				}
+				return err
+			}, i > 0 && t.joins(r, events[:i], ev))
 			if err != nil {
 				return nil, fmt.Errorf("rule %q: %w", r.name, err)
 			}
-			all = append(all, tr)
-			break
 		}
 	}
 	return all, nil
 }
 
-func (t *Tracer) trace(r *rule, p *pattern, ev *keyhook.Event) (Trace, error) {
+// joins reports whether ev belongs to a group that one of those before it began.
+func (t *Tracer) joins(r *rule, before []*keyhook.Event, ev *keyhook.Event) bool {
+	if !r.grouped || ev.Synthetic {
+		return false
+	}
+	per := t.perOf(r, ev)
+	for _, b := range before {
+		if !b.Synthetic && r.patternOf(b.Key) != nil && t.perOf(r, b) == per {
+			return true
+		}
+	}
+	return false
+}
+
+// perOf returns what divides the groups of a rule; "" where nothing does, or it
+// fails.
+func (t *Tracer) perOf(r *rule, ev *keyhook.Event) string {
+	if r.per == nil {
+		return ""
+	}
+	st := t.set.states.get(t.source, ev, t.set.budget)
+	defer t.set.states.put(st)
+	st.enter(r, r.patternOf(ev.Key))
+	per, failed := r.perOf(st)
+	if failed != nil {
+		return ""
+	}
+	return string(per)
+}
+
+// with calls f with the state of the first of events, and of its group where the
+// rule takes one, unless it is part of one that was there before.
+func (t *Tracer) with(r *rule, p *pattern, events []*keyhook.Event, f func(*state) error, joined bool) error {
+	if joined {
+		return nil
+	}
+	ev := events[0]
 	st := t.set.states.get(t.source, ev, t.set.budget)
 	defer t.set.states.put(st)
 	st.enter(r, p)
-	tr := Trace{Rule: r.info(), Pattern: p.source}
+	if !r.grouped || ev.Synthetic {
+		return f(st)
+	}
+	per := t.perOf(r, ev)
+	members := []*state{st}
+	defer func() {
+		for _, m := range members[1:] {
+			t.set.states.put(m)
+		}
+	}()
+	for _, other := range events[1:] {
+		q := r.patternOf(other.Key)
+		if q == nil || other.Synthetic || t.perOf(r, other) != per {
+			continue
+		}
+		m := t.set.states.get(t.source, other, t.set.budget)
+		m.enter(r, q)
+		members = append(members, m)
+	}
+	st.members, st.per = members, types.String(per)
+	return f(st)
+}
+
+func (t *Tracer) trace(st *state, r *rule, p *pattern) (Trace, error) {
+	tr := Trace{Event: st.event, Rule: r.info(), Pattern: p.source}
 	for i, name := range r.captures {
 		v, err := st.param(i)
 		if err != nil {
@@ -104,16 +172,23 @@ func (t *Tracer) trace(r *rule, p *pattern, ev *keyhook.Event) (Trace, error) {
 
 	var res Result
 	r.evaluate(st, &res)
-	tr.Matched, tr.Deliveries = len(res.Matches) > 0, res.Deliveries
+	tr.Matched = len(res.Matches) > 0
 	for _, e := range res.Errors {
 		tr.Err = e.Err
 	}
 	for _, d := range res.Deliveries {
-		if d.Rejected != nil && !tr.Matched {
+		switch {
+		case d.Cancels:
+		case d.Rejected != nil && !tr.Matched:
 			// A limit or a panic: to evaluate it once more would lead to the same.
 			tr.Err = fmt.Errorf("%s: %s", d.Rejected.Reason, d.Rejected.Error)
-			return tr, nil
+			tr.Deliveries = append(tr.Deliveries, d)
+		default:
+			tr.Deliveries = append(tr.Deliveries, d)
 		}
+	}
+	if !tr.Matched && len(tr.Deliveries) > 0 {
+		return tr, nil
 	}
 	err := t.steps(st, r, &tr)
 	return tr, err
@@ -121,7 +196,7 @@ func (t *Tracer) trace(r *rule, p *pattern, ev *keyhook.Event) (Trace, error) {
 
 // steps evaluates once more what was evaluated, in parts.
 func (t *Tracer) steps(st *state, r *rule, tr *Trace) error {
-	t.env.scope = &scope{captures: r.captures, vars: r.vars}
+	t.env.scope = &scope{captures: r.captures, vars: r.vars, grouped: r.grouped}
 	needed := make([]bool, len(r.vars))
 	for i := range r.vars {
 		needed[i] = st.variables[i].value != nil || st.variables[i].failure != nil
@@ -265,7 +340,7 @@ func (w *watched) steps(p *part) *Step {
 	}
 	inner := p.parts
 	if p.op == opMacro { // the rest has many values
-		inner = inner[:min(1, len(inner))]
+		inner = inner[:p.once]
 	}
 	if !s.Evaluated {
 		return s
@@ -385,13 +460,8 @@ func (a *watchedAttribute) Eval(vars interpreter.Activation) ref.Val {
 // LooksAt reports whether the keys of a rule take key.
 func (s *Set) LooksAt(rule string, key []byte) bool {
 	for _, r := range s.rules {
-		if r.name != rule {
-			continue
-		}
-		for _, p := range r.patterns {
-			if _, ok := p.match(key, nil); ok {
-				return true
-			}
+		if r.name == rule {
+			return r.patternOf(key) != nil
 		}
 	}
 	return false

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+
+	"keyhook"
 )
 
 // TestTrace tells stories as TestEvaluate does. The answer is how each rule came
@@ -26,7 +28,11 @@ func TestTrace(t *testing.T) {
 					t.Fatal(err)
 				}
 			case "event":
-				traces, err := tracer.Trace(parseEvent(t, strings.TrimSpace(d.Input)))
+				var events []*keyhook.Event
+				for line := range strings.Lines(d.Input) {
+					events = append(events, parseEvent(t, strings.TrimSpace(line)))
+				}
+				traces, err := tracer.Trace(events)
 				if err != nil {
 					t.Fatal(err)
 				}

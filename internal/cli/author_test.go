@@ -205,7 +205,7 @@ func TestLive(t *testing.T) {
 	}
 	// It is not a test that passes whatever the rule does.
 	changed := strings.Replace(authorRules, "is led by", "has been taken over by", 1)
-	if err := os.WriteFile(filepath.Join(dir, "rules/a.yaml"), []byte(changed), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "rules", "a.yaml"), []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if code, _, _ = keyhook("test", "rules/recorded_test.yaml"); code != 1 {

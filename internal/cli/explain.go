@@ -117,13 +117,13 @@ func (o *explainOptions) explain(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	traces, err := tracer.Trace(events)
+	if err != nil {
+		return err
+	}
 	all := make([]explanation, 0, len(events))
 	for _, ev := range events {
-		x, err := explain(tracer, plan.Rules, ev, o.rules)
-		if err != nil {
-			return err
-		}
-		all = append(all, x)
+		all = append(all, explain(traces, plan.Rules, ev, o.rules))
 	}
 	if o.format == forPrograms {
 		return printJSON(cmd.OutOrStdout(), all)

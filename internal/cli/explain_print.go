@@ -90,26 +90,21 @@ type shownHeader struct {
 	Value string `json:"value"`
 }
 
-// explain evaluates the rules on ev; with names, only those.
-func explain(tracer *rules.Tracer, set *rules.Set, ev *keyhook.Event, names []string) (explanation, error) {
+// explain says what the rules made of ev; with names, only those.
+func explain(traces []rules.Trace, set *rules.Set, ev *keyhook.Event, names []string) explanation {
 	x := explanation{Event: showEvent(ev), Rules: []shownRule{}, Others: []string{}, event: ev}
-	traces, err := tracer.Trace(ev)
-	if err != nil {
-		return x, err
-	}
-	looking := map[string]bool{}
-	for _, t := range traces {
-		looking[t.Rule.Name] = true
-		if len(names) == 0 || slices.Contains(names, t.Rule.Name) {
-			x.Rules = append(x.Rules, showTrace(&t))
+	wanted := func(name string) bool { return len(names) == 0 || slices.Contains(names, name) }
+	for i := range traces {
+		if t := &traces[i]; t.Event == ev && wanted(t.Rule.Name) {
+			x.Rules = append(x.Rules, showTrace(t))
 		}
 	}
 	for _, r := range set.Rules() {
-		if !looking[r.Name] && (len(names) == 0 || slices.Contains(names, r.Name)) {
+		if !set.LooksAt(r.Name, ev.Key) && wanted(r.Name) {
 			x.Others = append(x.Others, r.Name)
 		}
 	}
-	return x, nil
+	return x
 }
 
 func showEvent(ev *keyhook.Event) shownEvent {

@@ -166,8 +166,9 @@ type shownError struct {
 // show shows the changes of one revision.
 func (t *tail) show(events []*keyhook.Event) error {
 	t.record(events)
+	groups := t.evaluateGroups(events)
 	for _, ev := range events {
-		line := t.evaluate(ev)
+		line := t.evaluate(ev, groups)
 		if len(t.opts.rules) > 0 && len(line.Matched)+len(line.Errors)+len(line.Deliveries) == 0 {
 			continue
 		}
@@ -197,8 +198,16 @@ func (t *tail) record(events []*keyhook.Event) {
 	}
 }
 
-// evaluate returns what the rules asked for make of ev.
-func (t *tail) evaluate(ev *keyhook.Event) tailLine {
+// evaluateGroups returns what the rules owe that take changes together.
+func (t *tail) evaluateGroups(events []*keyhook.Event) *rules.Result {
+	groups := &rules.Result{}
+	t.set.EvaluateGroups(t.source, events, groups)
+	return groups
+}
+
+// evaluate returns what the rules asked for make of ev. What a group owes stands
+// with its first change.
+func (t *tail) evaluate(ev *keyhook.Event, groups *rules.Result) tailLine {
 	wanted := func(rule string) bool { return len(t.opts.rules) == 0 || slices.Contains(t.opts.rules, rule) }
 	t.result.Reset()
 	t.set.Evaluate(t.source, ev, &t.result)
@@ -208,14 +217,18 @@ func (t *tail) evaluate(ev *keyhook.Event) tailLine {
 			line.Matched = append(line.Matched, m.Rule)
 		}
 	}
-	for _, e := range t.result.Errors {
-		if wanted(e.Rule) {
+	for _, e := range slices.Concat(t.result.Errors, groups.Errors) {
+		if e.Event == ev && wanted(e.Rule) {
 			line.Errors = append(line.Errors, shownError{e.Rule, e.Err.Error()})
 		}
 	}
-	for _, d := range t.result.Deliveries {
-		if wanted(d.Rule) && !d.Cancels {
-			line.Deliveries = append(line.Deliveries, showDelivery(d))
+	for _, d := range slices.Concat(t.result.Deliveries, groups.Deliveries) {
+		if d.Event != ev || d.Cancels || !wanted(d.Rule) {
+			continue
+		}
+		line.Deliveries = append(line.Deliveries, showDelivery(d))
+		if d.Group != nil && d.Rejected == nil && !slices.Contains(line.Matched, d.Rule) {
+			line.Matched = append(line.Matched, d.Rule)
 		}
 	}
 	return line

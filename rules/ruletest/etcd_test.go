@@ -100,17 +100,17 @@ func (p *pair) step() {
 
 func (p *pair) transaction() {
 	var ops []operation
-	var real []clientv3.Op
+	var wanted []clientv3.Op
 	for range 1 + p.random.IntN(4) {
 		key := fmt.Sprintf("/%c/%c", 'a'+p.random.IntN(3), 'a'+p.random.IntN(4))
 		o := operation{key: key}
 		switch p.random.IntN(6) {
 		case 0:
 			o.kind = opDelete
-			real = append(real, clientv3.OpDelete(key))
+			wanted = append(wanted, clientv3.OpDelete(key))
 		case 1:
 			o.kind, o.key = opDeletePrefix, key[:2+p.random.IntN(2)]
-			real = append(real, clientv3.OpDelete(o.key, clientv3.WithPrefix()))
+			wanted = append(wanted, clientv3.OpDelete(o.key, clientv3.WithPrefix()))
 		default:
 			o.value = fmt.Appendf(nil, "%d", p.random.IntN(1000))
 			var options []clientv3.OpOption
@@ -118,11 +118,11 @@ func (p *pair) transaction() {
 				o.lease = p.leases[p.random.IntN(len(p.leases))]
 				options = append(options, clientv3.WithLease(clientv3.LeaseID(o.lease)))
 			}
-			real = append(real, clientv3.OpPut(key, string(o.value), options...))
+			wanted = append(wanted, clientv3.OpPut(key, string(o.value), options...))
 		}
 		ops = append(ops, o)
 	}
-	resp, err := p.client.Txn(p.t.Context()).Then(real...).Commit()
+	resp, err := p.client.Txn(p.t.Context()).Then(wanted...).Commit()
 	events, modelErr := p.model.txn(ops, time.Time{})
 	if (err != nil) != (modelErr != nil) {
 		p.t.Fatalf("%+v: etcd says %v, the model %v", ops, err, modelErr)

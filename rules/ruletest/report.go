@@ -84,7 +84,7 @@ func (c *Coverage) write(b *strings.Builder) {
 		}
 	}
 	for _, br := range c.Branches {
-		never := ""
+		var never string
 		switch {
 		case br.True && br.False:
 			continue

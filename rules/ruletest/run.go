@@ -383,35 +383,47 @@ func (p *play) operations(s *stepSpec) []operation {
 	return slices.Concat(parts[0].ops, parts[1].ops, parts[2].ops)
 }
 
-// admit evaluates the changes of a revision and hands on what they owe.
+// admit evaluates the changes of a revision, as one batch, and hands on what
+// they owe.
 func (p *play) admit(events []*keyhook.Event) error {
-	var batch dispatcher.Batch
-	source := rules.Source{Name: p.rs.source}
 	if len(p.rs.watch) > 0 {
 		events = slices.DeleteFunc(slices.Clone(events), func(ev *keyhook.Event) bool {
 			return !slices.ContainsFunc(p.rs.watch, func(r keyhook.Range) bool { return r.Contains(ev.Key) })
 		})
 	}
-	for _, ev := range events {
-		p.result.Reset()
-		p.rs.set.Evaluate(source, ev, &p.result)
-		p.take(&batch)
-		if p.rs.tracer != nil {
-			if _, err := p.rs.tracer.Trace(ev); err != nil {
-				return err
-			}
+	p.sim.Admit(&dispatcher.Batch{Deliveries: p.evaluate(events)})
+	if p.rs.tracer != nil {
+		if _, err := p.rs.tracer.Trace(events); err != nil {
+			return err
 		}
 	}
-	p.result.Reset()
-	p.rs.set.EvaluateGroups(source, events, &p.result)
-	p.take(&batch)
-	p.sim.Admit(&batch)
 	return p.sim.Settle()
 }
 
-// take notes what came of a change, or of a revision.
-func (p *play) take(batch *dispatcher.Batch) {
-	batch.Deliveries = append(batch.Deliveries, p.result.Deliveries...)
+// evaluate returns what changes owe, in order: what a group of them owes stands
+// with its first one.
+func (p *play) evaluate(events []*keyhook.Event) []*keyhook.Delivery {
+	source := rules.Source{Name: p.rs.source}
+	p.result.Reset()
+	p.rs.set.EvaluateGroups(source, events, &p.result)
+	p.note()
+	groups := make(map[*keyhook.Event][]*keyhook.Delivery)
+	for _, d := range p.result.Deliveries {
+		groups[d.Event] = append(groups[d.Event], d)
+	}
+	var owed []*keyhook.Delivery
+	for _, ev := range events {
+		p.result.Reset()
+		p.rs.set.Evaluate(source, ev, &p.result)
+		p.note()
+		owed = append(owed, p.result.Deliveries...)
+		owed = append(owed, groups[ev]...)
+	}
+	return owed
+}
+
+// note keeps which rules matched, and which failed.
+func (p *play) note() {
 	for _, m := range p.result.Matches {
 		p.rs.matched[m.Rule]++
 	}

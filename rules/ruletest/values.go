@@ -264,7 +264,9 @@ type partial struct {
 // DecodeYAML implements [strictyaml.Decoder].
 func (p *partial) DecodeYAML(n *strictyaml.Node) {
 	p.Position = n.Position()
-	documents := func(item *strictyaml.Node) bool { return item.Kind() == strictyaml.Map || item.Kind() == strictyaml.List }
+	documents := func(item *strictyaml.Node) bool {
+		return item.Kind() == strictyaml.Map || item.Kind() == strictyaml.List
+	}
 	if n.Kind() == strictyaml.Map || slices.ContainsFunc(n.Items(), documents) {
 		p.json, _ = appendNode(nil, n)
 		return
