@@ -67,3 +67,8 @@ fuzz: ## every fuzz target for FUZZTIME (30s) each
 .PHONY: bench
 bench: ## throughput, latency and memory against bare loops in the same run (BENCH=Inside BENCHFLAGS='-cpuprofile cpu.prof' profiles the drain)
 	go test ./test/bench -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 1h -v $(BENCHFLAGS)
+	$(MAKE) bench-rules
+
+.PHONY: bench-rules
+bench-rules: ## events evaluated a second with 10, 1,000 and 10,000 rules, on one core; load time and memory of 10,000
+	go test ./rules -run '^$$' -bench '^Benchmark(Rules|Load)$$' -cpu 1

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"keyhook"
 )
@@ -122,6 +123,48 @@ func BenchmarkLoad(b *testing.B) {
 				b.StartTimer()
 			}
 			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/(1<<20), "MiB")
+		})
+	}
+}
+
+// BenchmarkScale holds 10,000 rules against 10 in turns, so that what else the
+// machine does hits both: the ratio of the best rounds is what 10,000 rules
+// reach of the speed of 10.
+func BenchmarkScale(b *testing.B) {
+	const rounds, evaluations = 30, 10_000
+	for _, l := range layouts {
+		b.Run(strings.ReplaceAll(l.name, " ", "_"), func(b *testing.B) {
+			var sets [2]*Set
+			var events [2][]*keyhook.Event
+			for i, n := range []int{10, 10_000} {
+				set, err := Load(manyRules(l.keys, l.when, n), Options{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				sets[i] = set
+				for j := range 10 {
+					number := strconv.Itoa(j * n / 10)
+					events[i] = append(events[i], put(strings.ReplaceAll(l.key, "%d", number), strings.ReplaceAll(l.value, "%d", number)))
+				}
+			}
+			var best [2]time.Duration
+			var res Result
+			for b.Loop() {
+				for range rounds {
+					for i, set := range sets {
+						at := time.Now()
+						for j := range evaluations {
+							res.Reset()
+							set.Evaluate(Source{Name: "/etcd/prod", Epoch: 1}, events[i][j%10], &res)
+						}
+						if took := time.Since(at); best[i] == 0 || took < best[i] {
+							best[i] = took
+						}
+					}
+				}
+			}
+			b.ReportMetric(float64(best[0])/float64(best[1]), "of_10_rules")
+			b.ReportMetric(float64(evaluations)/best[1].Seconds(), "events/s")
 		})
 	}
 }

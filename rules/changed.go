@@ -46,7 +46,10 @@ func changedFunctions() []cel.EnvOption {
 		func(args []ref.Val, _ ref.Val) *uint64 {
 			c := uint64(1)
 			if e, ok := args[0].(*eventVal); ok {
-				c += scan(uint64(e.st.event.Size()))
+				c += scan(uint64(len(e.st.now.raw)))
+				if old, ok := e.st.before(); ok {
+					c += scan(uint64(len(old.raw)))
+				}
 			}
 			return &c
 		})

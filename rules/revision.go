@@ -55,8 +55,12 @@ func (s *Set) evaluateGroup(source Source, r *rule, events []*keyhook.Event, res
 	for i, ev := range events {
 		members[i] = s.states.get(source, ev, s.budget)
 		members[i].enter(r, r.patternOf(ev.Key))
-		defer s.states.put(members[i])
 	}
+	defer func() {
+		for _, m := range members {
+			s.states.put(m)
+		}
+	}()
 	var order []types.String
 	parts := map[types.String][]*state{}
 	for _, m := range members {
