@@ -71,4 +71,4 @@ bench: ## throughput, latency and memory against bare loops in the same run (BEN
 
 .PHONY: bench-rules
 bench-rules: ## events evaluated a second with 10, 1,000 and 10,000 rules, on one core; load time and memory of 10,000
-	go test ./rules -run '^$$' -bench '^Benchmark(Rules|Load)$$' -cpu 1
+	go test ./rules -run '^$$' -bench '^Benchmark(Rules|Scale|Load)$$' -cpu 1

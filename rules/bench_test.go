@@ -131,7 +131,7 @@ func BenchmarkLoad(b *testing.B) {
 // machine does hits both: the ratio of the best rounds is what 10,000 rules
 // reach of the speed of 10.
 func BenchmarkScale(b *testing.B) {
-	const rounds, evaluations = 30, 10_000
+	const rounds, evaluations = 400, 500
 	for _, l := range layouts {
 		b.Run(strings.ReplaceAll(l.name, " ", "_"), func(b *testing.B) {
 			var sets [2]*Set
