@@ -72,7 +72,7 @@ var layers = []layer{
 	}, knows: []string{modules, http, etcdClient, nats, pebble, cel}},
 	{path: "keyhook/internal/onlook", may: []string{"keyhook"}, knows: []string{modules, http, etcdClient}},
 	{path: "keyhook/internal/cli", may: []string{
-		"keyhook", "keyhook/watch", "keyhook/rules/...", "keyhook/internal/app", "keyhook/internal/onlook", "keyhook/internal/backlog", "keyhook/internal/inbox/...", "keyhook/internal/config", "keyhook/internal/devserver",
+		"keyhook", "keyhook/watch", "keyhook/rules/...", "keyhook/internal/app", "keyhook/internal/onlook", "keyhook/internal/admin", "keyhook/internal/backlog", "keyhook/internal/inbox/...", "keyhook/internal/config", "keyhook/internal/devserver",
 		"keyhook/internal/schema", "keyhook/internal/strictyaml", "keyhook/internal/telemetry", "keyhook/examples/...",
 	}, knows: everything},
 	{path: "keyhook/cmd/keyhook", may: []string{"keyhook/internal/cli"}, knows: everything},
