@@ -33,6 +33,8 @@ type SimulatorConfig struct {
 	Attempt func(at time.Time, d *keyhook.Delivery) (took time.Duration, err error)
 	// Ended is told how each delivery ended; may be nil.
 	Ended func(Ending)
+	// Story is as [Config.Story].
+	Story func(dl *keyhook.DeadLetter, number uint64, sink string) *keyhook.Delivery
 }
 
 // Ending is the end of a delivery.
@@ -63,6 +65,7 @@ func NewSimulator(cfg SimulatorConfig) (*Simulator, error) {
 		Sinks:        append([]Sink(nil), cfg.Sinks...),
 		MemoryBudget: math.MaxInt64 / 8,
 		Rand:         func() float64 { return 0.5 }, // the middle of the jitter
+		Story:        cfg.Story,
 	}
 	for i := range machineConfig.Sinks {
 		machineConfig.Sinks[i].setDefaults()

@@ -43,14 +43,23 @@ func (r *run) source() string {
 
 // story tells sink of a dead letter; it implements [dispatcher.Config.Story].
 func (r *run) story(l *keyhook.DeadLetter, number uint64, sink string) *keyhook.Delivery {
+	d, err := DeadLetterStory(r.source(), l, number, sink)
+	if err != nil {
+		r.log.Error("a dead letter cannot be told of", "id", l.Delivery.ID, "sink", sink, "error", err)
+	}
+	return d
+}
+
+// DeadLetterStory returns what tells sink of a dead letter of a source; nil if
+// nothing does.
+func DeadLetterStory(source string, l *keyhook.DeadLetter, number uint64, sink string) (*keyhook.Delivery, error) {
 	var data bytes.Buffer
 	enc := json.NewEncoder(&data)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(backlog.StoryOf(l)); err != nil {
-		r.log.Error("a dead letter cannot be told of", "id", l.Delivery.ID, "sink", sink, "error", err)
-		return nil
+		return nil, err
 	}
-	return rules.DeadLetterEvent(r.source(), l, number, sink, bytes.TrimSpace(data.Bytes()))
+	return rules.DeadLetterEvent(source, l, number, sink, bytes.TrimSpace(data.Bytes())), nil
 }
 
 func retention(d config.DeadLetters) dispatcher.Retention {

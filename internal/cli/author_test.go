@@ -96,6 +96,35 @@ func TestTestCommand(t *testing.T) {
 	}
 }
 
+// A sink that is told of dead letters gets their stories.
+func TestDeadLettersAreTold(t *testing.T) {
+	author(t)
+	for path, text := range map[string]string{
+		"rules/a.yaml": `sinks:
+  - {name: pager, webhook: {url: 'http://127.0.0.1:1/'}, dead_letter: mail}
+  - {name: mail, webhook: {url: 'http://127.0.0.1:1/'}}
+rules:
+  - {name: all, keys: '/a/{x}', send: {sink: pager}}
+`,
+		"rules/a_test.yaml": `tests:
+  - name: the pager refuses
+    sinks: {pager: 400}
+    put: {/a/1: x}
+    expect:
+      sink: mail
+      body_contains: {type: keyhook.dead_letter, data: {rule: all, sink: pager, reason: rejected, attempts: 1}}
+    expect_dead: {sink: pager}
+`,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, stdout, stderr := keyhook("test"); code != 0 {
+		t.Errorf("code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
 func TestTestsThatAreWrong(t *testing.T) {
 	author(t)
 	for name, tt := range map[string]struct {

@@ -270,7 +270,7 @@ func (t *tail) finish() error {
 	if t.recording.Len() == 0 {
 		return errors.New("there was no change to record")
 	}
-	runner, err := ruletest.New(ruletest.Options{Sink: app.DispatcherSink, Config: testSetup})
+	runner, err := ruletest.New(ruletest.Options{Sink: app.DispatcherSink, Story: app.DeadLetterStory, Config: testSetup})
 	if err != nil {
 		return err
 	}

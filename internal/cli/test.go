@@ -83,7 +83,7 @@ func (o *testOptions) test(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	runner, err := ruletest.New(ruletest.Options{
-		Sink: app.DispatcherSink, Config: testSetup, Default: o.config, Coverage: o.coverage,
+		Sink: app.DispatcherSink, Story: app.DeadLetterStory, Config: testSetup, Default: o.config, Coverage: o.coverage,
 	})
 	if err != nil {
 		return err

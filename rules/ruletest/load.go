@@ -18,6 +18,8 @@ import (
 type Options struct {
 	// Sink returns how the dispatcher treats a sink; its deliverer is not used.
 	Sink func(rules.SinkSpec) dispatcher.Sink
+	// Story returns what tells a sink of a dead letter; nil: nothing does.
+	Story func(source string, dl *keyhook.DeadLetter, number uint64, sink string) (*keyhook.Delivery, error)
 	// Config reads a configuration, for tests that name one; nil: none can.
 	Config func(path string) (Setup, strictyaml.Problems)
 	// Default is the configuration of tests that name neither rules nor a

@@ -160,9 +160,23 @@ func (f *File) play(t *testSpec) (*play, error) {
 	}
 	var err error
 	p.sim, err = dispatcher.NewSimulator(dispatcher.SimulatorConfig{
-		Sinks: all, Start: epoch, Attempt: p.attempt, Ended: p.ended,
+		Sinks: all, Start: epoch, Attempt: p.attempt, Ended: p.ended, Story: p.story(f.opts),
 	})
 	return p, err
+}
+
+// story tells sinks of dead letters.
+func (p *play) story(opts Options) func(*keyhook.DeadLetter, uint64, string) *keyhook.Delivery {
+	if opts.Story == nil {
+		return nil
+	}
+	return func(dl *keyhook.DeadLetter, number uint64, sink string) *keyhook.Delivery {
+		d, err := opts.Story(p.rs.source, dl, number, sink)
+		if err != nil {
+			p.broken(fmt.Errorf("a dead letter cannot be told of: %w", err))
+		}
+		return d
+	}
 }
 
 func (p *play) attempt(_ time.Time, d *keyhook.Delivery) (time.Duration, error) {
