@@ -16,29 +16,15 @@ import (
 // BenchmarkJetStream reports messages a second while a backlog is drained to a
 // stream, against a client that publishes the same messages asynchronously.
 func BenchmarkJetStream(b *testing.B) {
-	server, err := lab.BuildNATS(b.Context(), b.TempDir())
-	if err != nil {
-		b.Fatal(err)
-	}
 	r := setUp(b)
-	bus := lab.StartNATS(b, server)
-	js, err := jetstream.New(bus.Connect(), jetstream.WithPublishAsyncMaxPending(pending))
-	r.must(err)
+	js, url := r.bus()
 
 	var both [2][]float64
 	for round := range *rounds {
 		prefix := fmt.Sprintf("/bus/%d/", round)
 		first := r.fill(prefix)
 		ours := r.stream(js, "OURS", "ours.>")
-		k := r.keyhookWith(fmt.Sprint(first), fmt.Sprintf(`
-sinks:
-  - name: bus
-    nats: {url: %q, jetstream: true}
-rules:
-  - name: all
-    keys: %s{path...}
-    send: {sink: bus, subject: '"ours." + nats.token(event.key)'}
-`, bus.URL, prefix))
+		k := r.keyhookTo(url, prefix, fmt.Sprint(first))
 		k.Start()
 		drained := r.stored(ours)
 		if code := k.Stop(); code != 0 {
@@ -49,7 +35,7 @@ rules:
 		published := r.stored(bare)
 		r.must(js.DeleteStream(r.Context(), "OURS"))
 		r.must(js.DeleteStream(r.Context(), "BARE"))
-		r.Logf("round %d: keyhook %.0f/s, bare publisher %.0f/s, ratio %.2f", round, drained, published, drained/published)
+		r.Logf("round %d: keyhook %.0f/s, bare publisher %.0f/s, ratio %.2f, %s", round, drained, published, drained/published, cost(k))
 		both[0], both[1] = append(both[0], drained), append(both[1], published)
 	}
 	ours, bare := median(both[0]), median(both[1])
@@ -61,6 +47,32 @@ rules:
 
 // pending is how many messages the bare publisher has on their way.
 const pending = 256
+
+// bus starts a nats-server and returns a client of it, and its address.
+func (r *rig) bus() (jetstream.JetStream, string) {
+	r.Helper()
+	server, err := lab.BuildNATS(r.Context(), r.TempDir())
+	r.must(err)
+	bus := lab.StartNATS(r.B, server)
+	js, err := jetstream.New(bus.Connect(), jetstream.WithPublishAsyncMaxPending(pending))
+	r.must(err)
+	return js, bus.URL
+}
+
+// keyhookTo configures keyhook to publish what happens below prefix to streams of
+// the server at url, beginning as start says.
+func (r *rig) keyhookTo(url, prefix, start string) *lab.Keyhook {
+	r.Helper()
+	return r.keyhookWith(start, fmt.Sprintf(`
+sinks:
+  - name: bus
+    nats: {url: %q, jetstream: true}
+rules:
+  - name: all
+    keys: %s{path...}
+    send: {sink: bus, subject: '"ours." + nats.token(event.key)'}
+`, url, prefix))
+}
 
 func (r *rig) stream(js jetstream.JetStream, name, subject string) jetstream.Stream {
 	r.Helper()

@@ -256,6 +256,16 @@ func (k *Keyhook) Memory() (now, peak int64) {
 	return now, peak
 }
 
+// Cost returns how much processor time the last process took, and how many bytes
+// it had written to files, as the kernel counts. It has ended.
+func (k *Keyhook) Cost() (cpu time.Duration, written int64) {
+	k.t.Helper()
+	if k.proc.running() {
+		k.t.Fatal("keyhook is still running")
+	}
+	return k.proc.cost()
+}
+
 // Log returns everything that keyhook has said so far, over all starts.
 func (k *Keyhook) Log() string {
 	k.t.Helper()

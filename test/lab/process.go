@@ -123,6 +123,16 @@ func (p *process) memory() (now, peak int64, err error) {
 	return now, peak, err
 }
 
+// cost returns how much processor time a process took that has ended, and how
+// many bytes it wrote to files: the kernel counts blocks of 512.
+func (p *process) cost() (cpu time.Duration, written int64) {
+	state := p.cmd.ProcessState
+	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
+		written = usage.Oublock * 512
+	}
+	return state.UserTime() + state.SystemTime(), written
+}
+
 // showWhenFailed adds the end of a log to the output of a failed test.
 func showWhenFailed(t testing.TB, name, path string) {
 	t.Cleanup(func() {
