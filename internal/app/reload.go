@@ -124,7 +124,7 @@ func (r *run) install(set *rules.Set) error {
 	}
 	ranges := rangesOf(r.opts.Plan.Config, set)
 	r.consumer.replace(set, func() { r.dispatcher.SetSinks(all) })
-	r.metrics.SetRules(ruleNames(set))
+	r.announce(set)
 	select {
 	case <-r.made: // older ones that nobody has come to
 	default:

@@ -127,7 +127,7 @@ func (r *run) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.rules = rulesState{set: plan.Rules, ranges: plan.Ranges, loaded: r.started, digest: plan.digest, config: plan.configDigest}
-	r.metrics.SetRules(ruleNames(plan.Rules))
+	r.announce(plan.Rules)
 
 	if r.store, err = r.openStore(ctx); err != nil {
 		return err
@@ -202,12 +202,23 @@ func (r *run) sinks(set *rules.Set) ([]dispatcher.Sink, error) {
 	return dispatcherSinks(specs, r.opts.Version, r.log)
 }
 
-func ruleNames(set *rules.Set) []string {
-	var names []string
-	for _, rule := range set.Rules() {
-		names = append(names, rule.Name)
+// announce lets the series of set's rules and sinks begin.
+func (r *run) announce(set *rules.Set) {
+	sinks := set.Sinks()
+	names := make([]string, len(sinks))
+	for i, sink := range sinks {
+		names[i] = sink.Name
 	}
-	return names
+	r.metrics.SetSinks(names)
+	infos := set.Rules()
+	known := make([]telemetry.Rule, len(infos))
+	for i, info := range infos {
+		known[i].Name = info.Name
+		for _, send := range info.Sends {
+			known[i].Sinks = append(known[i].Sinks, send.Sink)
+		}
+	}
+	r.metrics.SetRules(known)
 }
 
 func rangeNames(ranges []keyhook.Range) []string {

@@ -48,7 +48,7 @@ type Metrics struct {
 	deliveries *prometheus.CounterVec
 	expired    *prometheus.CounterVec
 
-	rules    sync.Mutex      // serialises SetRules
+	rules    sync.Mutex      // serialises SetRules and SetSinks
 	known    map[string]bool // the rules as last set
 	matched  children[string, prometheus.Counter]
 	failed   children[string, prometheus.Counter]
@@ -160,17 +160,8 @@ func (m *Metrics) RuleError(rule string) { m.perRuleCounter(&m.failed, m.ruleErr
 
 // Attempt counts one attempt and the time it took.
 func (m *Metrics) Attempt(sink string, outcome keyhook.Outcome, took time.Duration) {
-	key := attemptKey{sink, outcome}
-	c, ok := m.attempt.get(key)
-	if !ok {
-		c = m.attempt.add(key, m.attempts.WithLabelValues(sink, string(outcome)))
-	}
-	c.Inc()
-	o, ok := m.duration.get(sink)
-	if !ok {
-		o = m.duration.add(sink, m.took.WithLabelValues(sink))
-	}
-	o.Observe(took.Seconds())
+	m.attemptCounter(attemptKey{sink, outcome}).Inc()
+	m.durationOf(sink).Observe(took.Seconds())
 }
 
 // Settled counts the end of a delivery. Of delivered ones it observes the time
@@ -179,12 +170,7 @@ func (m *Metrics) Settled(rule, sink string, outcome keyhook.Outcome, endToEnd t
 	if !m.perRule {
 		rule = ""
 	}
-	key := settledKey{rule, sink, outcome}
-	c, ok := m.settled.get(key)
-	if !ok {
-		c = m.settled.add(key, m.deliveries.WithLabelValues(rule, sink, string(outcome)))
-	}
-	c.Inc()
+	m.settledCounter(settledKey{rule, sink, outcome}).Inc()
 	if outcome == keyhook.Delivered {
 		// Wall clocks are compared across restarts, and jump.
 		m.endToEnd.Observe(max(endToEnd, 0).Seconds())
@@ -200,44 +186,4 @@ func (m *Metrics) Committed(took time.Duration, err error) {
 	if err != nil {
 		m.commitErrs.Inc()
 	}
-}
-
-// SetRules says which rules there are: their series begin at 0, and those of
-// rules that are gone end. Deliveries that a removed rule still owes begin a
-// series anew.
-func (m *Metrics) SetRules(names []string) {
-	m.rules.Lock()
-	defer m.rules.Unlock()
-	if !m.perRule {
-		names = []string{""}
-	}
-	now := make(map[string]bool, len(names))
-	for _, rule := range names {
-		now[rule] = true
-		m.perRuleCounter(&m.matched, m.matches, rule)
-		m.perRuleCounter(&m.failed, m.ruleErrors, rule)
-	}
-	for rule := range m.known {
-		if now[rule] {
-			continue
-		}
-		m.matches.DeleteLabelValues(rule)
-		m.ruleErrors.DeleteLabelValues(rule)
-		m.deliveries.DeletePartialMatch(prometheus.Labels{"rule": rule})
-	}
-	m.matched.keep(func(rule string) bool { return now[rule] })
-	m.failed.keep(func(rule string) bool { return now[rule] })
-	m.settled.keep(func(k settledKey) bool { return now[k.rule] || !m.known[k.rule] })
-	m.known = now
-}
-
-func (m *Metrics) perRuleCounter(c *children[string, prometheus.Counter], vec *prometheus.CounterVec, rule string) prometheus.Counter {
-	if !m.perRule {
-		rule = ""
-	}
-	child, ok := c.get(rule)
-	if !ok {
-		child = c.add(rule, vec.WithLabelValues(rule))
-	}
-	return child
 }

@@ -37,7 +37,8 @@ func metrics(t testing.TB, cfg telemetry.Config) *telemetry.Metrics {
 
 // A day in the life of a process, and the page that tells of it.
 func story(m *telemetry.Metrics) {
-	m.SetRules([]string{"audit", "failover"})
+	m.SetSinks([]string{"bus", "pager"})
+	m.SetRules([]telemetry.Rule{{Name: "audit", Sinks: []string{"bus"}}, {Name: "failover", Sinks: []string{"pager"}}})
 	m.Events(keyhook.Range{}, 3)
 	m.Duplicates(keyhook.Range{}, 2)
 	m.Mismatches(keyhook.Range{}, 1)
@@ -130,6 +131,33 @@ func TestTheContract(t *testing.T) {
 	}
 }
 
+// rate() and increase() do not see the increment with which a series appears.
+func TestSeriesOfTheConfigurationBeginAtZero(t *testing.T) {
+	for _, cfg := range []telemetry.Config{{}, {NoRuleSeries: true}} {
+		m := metrics(t, cfg)
+		rule := "r"
+		if cfg.NoRuleSeries {
+			rule = ""
+		}
+		m.SetSinks([]string{"s"})
+		m.SetRules([]telemetry.Rule{{Name: "r", Sinks: []string{"s"}}})
+		w := httptest.NewRecorder()
+		m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		for _, series := range []string{
+			`keyhook_attempts_total{outcome="delivered",sink="s"}`, `keyhook_attempts_total{outcome="retried",sink="s"}`,
+			`keyhook_attempts_total{outcome="dead",sink="s"}`, `keyhook_attempt_duration_seconds_count{sink="s"}`,
+			`keyhook_deliveries_total{outcome="delivered",rule="` + rule + `",sink="s"}`,
+			`keyhook_deliveries_total{outcome="dead",rule="` + rule + `",sink="s"}`,
+			`keyhook_dead_letters_expired_total{sink="s"}`, `keyhook_matches_total{rule="` + rule + `"}`,
+			`keyhook_rule_errors_total{rule="` + rule + `"}`, `keyhook_events_total`, `keyhook_gaps_total`,
+		} {
+			if !strings.Contains(w.Body.String(), "\n"+series+" 0\n") {
+				t.Errorf("the page lacks %s 0", series)
+			}
+		}
+	}
+}
+
 func TestBeforeAnythingIsKnownThereAreNoGauges(t *testing.T) {
 	m := metrics(t, telemetry.Config{})
 	for _, name := range names(t, m) {
@@ -172,14 +200,14 @@ func TestRulesComeAndGo(t *testing.T) {
 		}
 		return counts[0], counts[1]
 	}
-	m.SetRules([]string{"a", "b"})
+	m.SetRules([]telemetry.Rule{{Name: "a"}, {Name: "b"}})
 	m.Matched("a")
 	m.Settled("a", "s", keyhook.Delivered, 0)
 	m.Settled("b", "s", keyhook.Delivered, 0)
 	if matches, deliveries := count(); matches != 2 || deliveries != 2 {
 		t.Errorf("%d, %d series", matches, deliveries)
 	}
-	m.SetRules([]string{"b", "c"})
+	m.SetRules([]telemetry.Rule{{Name: "b"}, {Name: "c"}})
 	if matches, deliveries := count(); matches != 2 || deliveries != 1 {
 		t.Errorf("a is gone: %d, %d series", matches, deliveries)
 	}
@@ -188,7 +216,7 @@ func TestRulesComeAndGo(t *testing.T) {
 	if _, deliveries := count(); deliveries != 2 {
 		t.Errorf("what a owes settles: %d series", deliveries)
 	}
-	m.SetRules([]string{"a", "b"})
+	m.SetRules([]telemetry.Rule{{Name: "a"}, {Name: "b"}})
 	m.Matched("a")
 	if err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(`
 # HELP keyhook_matches_total Changes that a rule matched.
@@ -202,7 +230,7 @@ keyhook_matches_total{rule="b"} 0
 
 func TestManyAtOnce(t *testing.T) {
 	m := metrics(t, telemetry.Config{})
-	m.SetRules([]string{"r"})
+	m.SetRules([]telemetry.Rule{{Name: "r"}})
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
