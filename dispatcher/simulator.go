@@ -20,6 +20,7 @@ type Simulator struct {
 	inFlight flights
 	attempts int
 	bound    int            // of attempts
+	idle     int            // looks in a row that came to nothing
 	fresh    bool           // something was admitted that nobody has looked at
 	allowed  time.Time      // when the rates allow more; zero: they do not matter
 	done     map[uint64]int // attempts at what is owed, by ordinal
@@ -50,8 +51,13 @@ type Ending struct {
 // maxSimulated bounds the attempts of a simulation.
 const maxSimulated = 1_000_000
 
-// ErrEndless is returned by a simulation that has made a million attempts.
-var ErrEndless = errors.New("a million attempts have been made, and there is no end to them")
+// maxIdle bounds how often in a row there is said to be something to do when
+// there is nothing.
+const maxIdle = 100_000
+
+// ErrEndless is returned by a simulation that has made a million attempts, or
+// does not come to any.
+var ErrEndless = errors.New("there is no end to the attempts")
 
 // NewSimulator returns a simulator that owes nothing.
 func NewSimulator(cfg SimulatorConfig) (*Simulator, error) {
@@ -133,6 +139,9 @@ func (s *Simulator) Status() []SinkStatus { return s.m.status() }
 // work sets the clock to at and does all that is due then.
 func (s *Simulator) work(at time.Time) error {
 	s.now, s.fresh = at, false
+	if s.idle++; s.idle > maxIdle {
+		return ErrEndless
+	}
 	for {
 		t := s.moment()
 		s.m.tick(t)
@@ -146,6 +155,7 @@ func (s *Simulator) work(at time.Time) error {
 		answered := s.answer(t)
 		s.report()
 		if answered || len(sends) > 0 {
+			s.idle = 0
 			continue
 		}
 		if s.allowed = (time.Time{}); wait > 0 {

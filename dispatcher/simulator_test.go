@@ -105,6 +105,19 @@ func TestSimulatedDeadLetter(t *testing.T) {
 	s.told(t, "0s a1 goes out", "0s a1 dead rejected after 1", "0s a2 goes out", "0s a2 delivered  after 1")
 }
 
+// A rate makes deliveries wait for each other.
+func TestSimulatedRate(t *testing.T) {
+	s := simulate(t, Sink{Name: "hook", Rate: 0.1})
+	for _, key := range []string{"a", "b", "c"} {
+		s.admit(key, key+"1")
+	}
+	if err := s.RunUntil(s.start.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	s.told(t, "0s a1 goes out", "0s a1 delivered  after 1", "10s b1 goes out", "10s b1 delivered  after 1",
+		"20s c1 goes out", "20s c1 delivered  after 1")
+}
+
 // Three days of a dead sink are over in no time.
 func TestSimulatedOutage(t *testing.T) {
 	s := simulate(t, Sink{Name: "hook", Retry: Retry{MaxAge: 72 * time.Hour}})
