@@ -108,7 +108,33 @@ type Retry struct {
 	Interval time.Duration // the backoff interval last used, without jitter; 0 before the first
 	Due      time.Time     // not before; the zero time before the first attempt
 	Error    string        // of the last attempt, free of secrets
+	// Stage says whether the delivery is owed yet: Due is then when it will be.
+	Stage Stage
 }
+
+// Stage is what a delivery with a [Timing] is, as far as its time is concerned.
+type Stage uint8
+
+const (
+	// Owed is like any other delivery.
+	Owed Stage = iota
+	// Holding waits until its condition has held for long enough. It can be
+	// cancelled.
+	Holding
+	// Waiting waits for the end of a quiet time. A newer one takes its place.
+	Waiting
+	// Quiet is no delivery, but a marker: its chain is quiet until Due.
+	Quiet
+	// Standing is a marker: what went out still holds, so that no other goes out.
+	// Where Due is set, its chain is quiet until then as well.
+	Standing
+)
+
+// Known reports whether s is one of the stages.
+func (s Stage) Known() bool { return s <= Standing }
+
+// Marker reports whether s stands for no delivery.
+func (s Stage) Marker() bool { return s == Quiet || s == Standing }
 
 // Rejection says why no message could be made.
 type Rejection struct {

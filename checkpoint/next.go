@@ -137,8 +137,10 @@ func (s *State) setLanes(c *Commit) error {
 		switch {
 		case !found:
 			lanes = slices.Insert(lanes, i, l)
-		case lanes[i] != l:
+		case lanes[i].Timed != l.Timed:
 			return fmt.Errorf("the number of lane %d belongs to %s/%s", l.Number, lanes[i].Rule, lanes[i].Send)
+		default:
+			lanes[i] = l
 		}
 	}
 	s.Lanes = lanes

@@ -153,10 +153,13 @@ type Anchor struct {
 }
 
 // Lane is one stream of deliveries: what one send of one rule owes to one sink.
-// Its number is stable, its names are unique.
+// Its number is stable.
 type Lane struct {
 	Number           uint32
 	Rule, Send, Sink string
+	// Timed is the lane of what is not owed yet, and of markers: see
+	// [keyhook.Stage].
+	Timed bool
 }
 
 // SinkState is what must be remembered of a sink over restarts. A commit of one
@@ -265,7 +268,7 @@ type Commit struct {
 	DropRanges []keyhook.Range
 	Mirror     []MirrorChange // in order: of several changes of a key the last counts
 
-	Lanes     []Lane   // new ones
+	Lanes     []Lane   // new ones, and those that have other names
 	DropLanes []uint32 // with all that they still owe
 	Admitted  []Admission
 	Retried   []Owed       // replaces what is remembered of deliveries that are owed

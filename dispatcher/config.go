@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -31,6 +32,15 @@ type Config struct {
 	StallAfter time.Duration
 	// Grace is how long a stop waits for requests in flight. Default 10 s.
 	Grace time.Duration
+
+	// Rules is what is known of the rules; nil: nothing, and whatever was admitted
+	// stays as it is. See [Dispatcher.SetRules].
+	Rules *Rules
+	// Head reads linearizably at which revision etcd is: whatever was committed
+	// before the call is at or below it. It is asked when a delivery is due that a
+	// change may have cancelled which has not been read. Without it, such a
+	// delivery never goes out.
+	Head func(ctx context.Context) (revision int64, err error)
 
 	// Retention bounds the dead letters that are kept.
 	Retention Retention
@@ -125,7 +135,8 @@ type SinkStatus struct {
 	OldestAdmitted  time.Time // of what is owed, to the second; zero if nothing is
 	DeadLetters     int64
 	InFlight        int
-	Held            bool // it asked for nothing more
+	Waiting         int64 // for their time (for, every); not owed yet
+	Held            bool  // it asked for nothing more
 	HeldSince       time.Time
 	Reason          string // of the hold
 	Paused          bool   // somebody wants nothing sent
@@ -139,6 +150,8 @@ type SinkStatus struct {
 
 // ErrStopped is returned to callers of a dispatcher that is stopping.
 var ErrStopped = errors.New("the dispatcher is stopping")
+
+var errNoHead = errors.New("nobody can say at which revision etcd is")
 
 const (
 	defaultMemoryBudget      = 64 << 20
@@ -158,6 +171,9 @@ func (c *Config) setDefaults() error {
 	setDefault(&c.CommitInterval, defaultCommitInterval)
 	setDefault(&c.StallAfter, defaultStallAfter)
 	setDefault(&c.Grace, defaultGrace)
+	if c.Head == nil {
+		c.Head = func(context.Context) (int64, error) { return 0, errNoHead }
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

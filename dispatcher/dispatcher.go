@@ -28,6 +28,7 @@ type Dispatcher struct {
 	commits    chan *checkpoint.Commit
 	commitDone chan committed
 	poke       chan struct{} // what is behind mu has changed
+	looks      chan struct{} // something is due that waits for reading
 	stopping   chan struct{} // closed when Run begins to stop
 	done       chan struct{} // closed when Run has ended
 
@@ -81,6 +82,7 @@ func Open(ctx context.Context, cfg Config) (*Dispatcher, error) {
 		commits:    make(chan *checkpoint.Commit, 1),
 		commitDone: make(chan committed, 1),
 		poke:       make(chan struct{}, 1),
+		looks:      make(chan struct{}, 1),
 		stopping:   make(chan struct{}),
 		done:       make(chan struct{}),
 		pools:      make(map[string]*pool),
@@ -169,9 +171,20 @@ func (d *Dispatcher) flush(durable chan struct{}) {
 // SetSinks replaces the sinks. A sink whose fingerprint is unchanged goes on as
 // it is, and its new deliverer is closed unused. A sink that is gone delivers
 // what it owes, then is closed.
-func (d *Dispatcher) SetSinks(all []Sink) {
+func (d *Dispatcher) SetSinks(all []Sink) { d.SetRules(all, nil) }
+
+// SetRules replaces the sinks as SetSinks does, and what is known of the rules:
+// what is owed gets its names of today, and what waits for its time agrees with
+// their spans of today. No batch of the old rules may come behind it.
+func (d *Dispatcher) SetRules(all []Sink, rules *Rules) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for old, today := range d.m.setRules(d.moment(time.Now()), rules) {
+		if p := d.pools[old]; p != nil {
+			delete(d.pools, old)
+			d.pools[today] = p
+		}
+	}
 	names := make(map[string]bool, len(all))
 	for _, cfg := range all {
 		cfg.setDefaults()
@@ -202,10 +215,7 @@ func (d *Dispatcher) Status() Status {
 }
 
 func (d *Dispatcher) wake() {
-	select {
-	case d.poke <- struct{}{}:
-	default:
-	}
+	notify(d.poke)
 }
 
 // report tells the observer and the log of what has ended.
@@ -214,6 +224,9 @@ func (d *Dispatcher) report(now time.Time) {
 		var age time.Duration
 		if e.d != nil {
 			age = now.Sub(e.d.Event.Time)
+			if !e.d.Timing.IsZero() {
+				age = now.Sub(e.d.Admitted) // not what its rule made it wait
+			}
 		}
 		d.cfg.Observer.Settled(e.lane.name.rule, e.lane.name.sink, e.outcome, age)
 		if e.outcome == keyhook.Dead {

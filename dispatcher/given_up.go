@@ -75,7 +75,7 @@ func replaces(it *item) bool {
 		old = old.next
 	}
 	for ; old != nil; old = old.next {
-		if string(old.d.Event.Key) == string(it.d.Event.Key) {
+		if string(old.d.ChainKey()) == string(it.d.ChainKey()) {
 			return true
 		}
 	}
@@ -84,7 +84,12 @@ func replaces(it *item) bool {
 
 // restoreSink takes over what was remembered of a sink.
 func (m *machine) restoreSink(st checkpoint.SinkState) {
-	s := m.sink(st.Name)
+	name := m.rules.sinkToday(st.Name)
+	s := m.sink(name)
+	if name != st.Name {
+		m.pend.setSink(checkpoint.SinkState{Name: st.Name})
+		defer m.remember(s)
+	}
 	s.paused, s.pausedSince = st.Paused, st.PausedSince
 	if !st.Held {
 		return
@@ -98,13 +103,10 @@ func (m *machine) restoreSink(st checkpoint.SinkState) {
 
 // remember puts what must be remembered of s into the next commit.
 func (m *machine) remember(s *sink) {
-	if m.pend.sinks == nil {
-		m.pend.sinks = make(map[string]checkpoint.SinkState)
-	}
-	m.pend.sinks[s.name] = checkpoint.SinkState{
+	m.pend.setSink(checkpoint.SinkState{
 		Name: s.name, Held: s.held, Reason: s.reason, Since: s.heldSince, Fingerprint: s.heldPrint,
 		Paused: s.paused, PausedSince: s.pausedSince,
-	}
+	})
 }
 
 // hold keeps back all that s is owed, until its configuration changes or

@@ -30,12 +30,17 @@ type item struct {
 	// after is the commit that must be durable before it may be sent.
 	after uint64
 	purge bool // in flight, and not to be tried again
+	timed bool // in the timed lane: not owed yet, or a marker
 	// attempted tells the breaker how the attempt in flight ended.
 	attempted func(verdict)
 }
 
 func (it *item) ref() checkpoint.Ref {
-	return checkpoint.Ref{Lane: it.lane.number, Chain: it.chain, Ordinal: it.d.Ordinal}
+	ref := checkpoint.Ref{Lane: it.lane.number, Chain: it.chain, Ordinal: it.d.Ordinal}
+	if it.timed {
+		ref.Lane = it.lane.timed
+	}
+	return ref
 }
 
 func (it *item) owed() checkpoint.Owed {
@@ -47,6 +52,7 @@ func (it *item) owed() checkpoint.Owed {
 func (it *item) snapshot() *keyhook.Delivery {
 	d := *it.d
 	d.Retry = it.retry
+	d.Rule, d.Send, d.Sink = it.lane.name.rule, it.lane.name.send, it.lane.name.sink // it may have been renamed
 	return &d
 }
 
@@ -118,6 +124,14 @@ type lane struct {
 	chains map[uint64]*chain // in memory
 	queue  queue
 	cold   coldIndex
+
+	timed  uint32 // number of the lane of what waits for its time; 0: there is none yet
+	timers int
+	// What the rules say, if they are known.
+	known   bool
+	spans   keyhook.Timing
+	watches []keyhook.Range // nil: it may be about any
+
 	// The lane is in the sink's ring of lanes to load from, or in its heap of
 	// lanes whose cold chains are due later, or in neither.
 	inRing bool
@@ -181,7 +195,7 @@ func chainID(d *keyhook.Delivery) uint64 {
 }
 
 func keyHash(d *keyhook.Delivery) uint64 {
-	return xxhash.Sum64(d.Event.Key)
+	return xxhash.Sum64(d.ChainKey())
 }
 
 // waitingHeap orders the waiting chains of a sink by due time.

@@ -48,7 +48,18 @@ type machine struct {
 	lookups         int                       // calls that ask the store what to purge
 	letters         letters
 	stories         []*keyhook.Delivery // to be admitted
-	telling         bool                // they are being admitted
+
+	rules      *Rules // nil: nothing is known of them
+	sends      map[laneName]*Send
+	timedLanes map[uint32]*lane // by the number of their timed lane
+	timers     timers
+	held       map[uint64]*item // in memory, of what waits for its time, by ordinal
+	heldBytes  int64
+	overdue    []*timer // that wait for reading
+	reading    reading
+	toFetch    []fetch
+	fetching   int
+	telling    bool // they are being admitted
 
 	// What has happened since it was last reported.
 	ends    []end
@@ -80,9 +91,9 @@ type send struct {
 func newMachine(cfg *Config) *machine {
 	m := &machine{
 		shard: cfg.Shard, term: cfg.Term, budget: cfg.MemoryBudget, jitter: cfg.Rand,
-		retention: cfg.Retention, story: cfg.Story, newBreaker: newBreaker, expired: make(map[string]int),
+		retention: cfg.Retention, story: cfg.Story, rules: cfg.Rules, newBreaker: newBreaker, expired: make(map[string]int),
 		sinks: make(map[string]*sink), lanes: make(map[laneName]*lane), numbers: make(map[uint32]*lane),
-		nextOrdinal: 1, nextLane: 1,
+		nextOrdinal: 1, nextLane: 1, timedLanes: make(map[uint32]*lane), reading: reading{asked: past},
 	}
 	if cfg.breakers != nil {
 		m.newBreaker = cfg.breakers
@@ -122,22 +133,30 @@ func (m *machine) lane(d *keyhook.Delivery) *lane {
 	if l := m.lanes[name]; l != nil {
 		return l
 	}
-	l := m.addLane(m.nextLane, name)
-	m.pend.lanes = append(m.pend.lanes, checkpoint.Lane{Number: l.number, Rule: d.Rule, Send: d.Send, Sink: d.Sink})
+	l := m.addLane(m.nextLane, name, m.sink(d.Sink))
+	m.pend.lanes = append(m.pend.lanes, l.checkpoint(false))
 	return l
 }
 
-func (m *machine) addLane(number uint32, name laneName) *lane {
-	l := &lane{number: number, name: name, sink: m.sink(name.sink), chains: make(map[uint64]*chain)}
+func (m *machine) addLane(number uint32, name laneName, s *sink) *lane {
+	l := &lane{number: number, name: name, sink: s, chains: make(map[uint64]*chain)}
 	m.lanes[name], m.numbers[number] = l, l
 	m.nextLane = max(m.nextLane, number+1)
+	m.instruct(l)
 	return l
 }
 
 // admit takes a batch.
 func (m *machine) admit(t moment, b *Batch) {
 	for _, d := range b.Deliveries {
-		m.admitOne(t, m.item(t, d))
+		switch {
+		case d.Cancels:
+			m.cancel(t, d)
+		case d.Timing.IsZero() || d.Rejected != nil:
+			m.admitOne(t, m.item(t, d))
+		default:
+			m.arrive(t, d)
+		}
 	}
 	m.tellStories(t)
 	m.pend.add(b)
@@ -232,7 +251,7 @@ func (m *machine) supersede(c *chain, it *item) {
 	var rest []*item
 	for c.head != nil {
 		old := c.pop()
-		if string(old.d.Event.Key) != string(it.d.Event.Key) {
+		if string(old.d.ChainKey()) != string(it.d.ChainKey()) {
 			rest = append(rest, old)
 			continue
 		}
@@ -373,7 +392,7 @@ func (m *machine) retry(t moment, c *chain, it *item, err error) keyhook.Outcome
 // superseded reports whether a newer change of the head's key waits behind it.
 func (c *chain) superseded() bool {
 	for it := c.head.next; it != nil; it = it.next {
-		if it.d.OnFailure == keyhook.Supersede && string(it.d.Event.Key) == string(c.head.d.Event.Key) {
+		if it.d.OnFailure == keyhook.Supersede && string(it.d.ChainKey()) == string(c.head.d.ChainKey()) {
 			return it == c.head.next
 		}
 	}
@@ -457,6 +476,7 @@ func (m *machine) retouch(it *item) {
 // tick makes ready what has become due, and lets dead letters expire.
 func (m *machine) tick(t moment) {
 	m.expire(t.wall)
+	m.fire(t)
 	for _, s := range m.order {
 		s.tick(t.now)
 	}
@@ -464,6 +484,14 @@ func (m *machine) tick(t moment) {
 
 // wake returns when tick has something to do, if ever.
 func (m *machine) wake() (at instant, ok bool) {
+	at, ok = m.timers.wake()
+	if w, some := m.wakeSinks(); some && (!ok || w < at) {
+		at, ok = w, true
+	}
+	return at, ok
+}
+
+func (m *machine) wakeSinks() (at instant, ok bool) {
 	for _, s := range m.order {
 		if w, some := s.wake(); some && (!ok || w < at) {
 			at, ok = w, true

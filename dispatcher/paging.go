@@ -27,6 +27,7 @@ const (
 // load is a chain to be read from disk.
 type load struct {
 	lane     *lane
+	number   uint32 // of the lane in the store
 	chain    uint64
 	from     uint64
 	below    uint64 // what was durable when the read was asked for
@@ -155,7 +156,7 @@ func (m *machine) cool(t moment, c *chain, due instant) {
 // nextLoads returns the chains to read from disk now: those that are due, as
 // far as there is room, lanes taking turns.
 func (m *machine) nextLoads(t moment) []load {
-	var loads []load
+	loads := m.nextFetches()
 	for _, s := range m.order {
 		if !s.open() {
 			continue
@@ -178,7 +179,7 @@ func (m *machine) nextLoads(t moment) []load {
 			tries = max(tries, s.coldRing.Len()+1)
 			l.chains[cc.id] = &chain{id: cc.id, lane: l, state: loading, cold: cc.count, coldFrom: cc.from, coldLast: cc.last, due: cc.due}
 			s.loads++
-			loads = append(loads, load{l, cc.id, cc.from, m.durable, m.loadBytes(s)})
+			loads = append(loads, load{l, l.number, cc.id, cc.from, m.durable, m.loadBytes(s)})
 		}
 	}
 	return loads
@@ -205,6 +206,9 @@ func (m *machine) mayLoad(t moment, s *sink) bool {
 // loaded takes what was read of a chain.
 func (m *machine) loaded(t moment, r load, ds []*keyhook.Delivery) ([]load, error) {
 	l := r.lane
+	if r.number != l.number {
+		return nil, m.fetched(t, r, ds)
+	}
 	s, c := l.sink, l.chains[r.chain]
 	s.loads--
 	if len(ds) > 0 {
@@ -212,7 +216,7 @@ func (m *machine) loaded(t moment, r load, ds []*keyhook.Delivery) ([]load, erro
 		ds = m.unpurged(l, c.id, ds)
 		if len(ds) == 0 && c.cold > 0 && c.coldFrom < m.durable {
 			s.loads++
-			return []load{{l, c.id, c.coldFrom, m.durable, m.loadBytes(s)}}, nil
+			return []load{{l, l.number, c.id, c.coldFrom, m.durable, m.loadBytes(s)}}, nil
 		}
 	} else if c.cold > 0 && c.coldLast >= r.below {
 		// The rest was not yet durable. By now it may be.
@@ -231,6 +235,7 @@ func (m *machine) loaded(t moment, r load, ds []*keyhook.Delivery) ([]load, erro
 	var size int64
 	after := m.barred[place{l.number, c.id}]
 	for _, d := range ds {
+		d.Rule, d.Send, d.Sink = l.name.rule, l.name.send, l.name.sink
 		it := &item{
 			d: d, lane: l, chain: c.id, size: int64(d.Size()), retry: d.Retry, written: true, after: after,
 			admitted: instant(min(d.Admitted.Sub(m.start), time.Duration(t.now))),
@@ -245,7 +250,7 @@ func (m *machine) loaded(t moment, r load, ds []*keyhook.Delivery) ([]load, erro
 		// The newest change may still be on disk; what is sent must be it.
 		if c.cold > 0 && c.coldFrom < m.durable {
 			s.loads++
-			return []load{{l, c.id, c.coldFrom, m.durable, m.loadBytes(s)}}, nil
+			return []load{{l, l.number, c.id, c.coldFrom, m.durable, m.loadBytes(s)}}, nil
 		}
 	}
 	m.afterLoad(t, c)
@@ -285,7 +290,7 @@ func (m *machine) collapse(c *chain) {
 	for c.head != nil {
 		it := c.pop()
 		all = append(all, it)
-		key := string(it.d.Event.Key)
+		key := string(it.d.ChainKey())
 		if it.d.OnFailure == keyhook.Supersede {
 			for _, old := range pending[key] {
 				it.retry.Interval, it.retry.Due = old.retry.Interval, old.retry.Due

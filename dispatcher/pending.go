@@ -10,8 +10,10 @@ import (
 
 // pending gathers what the next commit will say.
 type pending struct {
-	fresh    []*item // admitted since the last cut
+	fresh    []*item          // admitted since the last cut
+	timed    map[uint64]*item // of fresh, what waits for its time, by ordinal
 	retried  []*item
+	remarked []checkpoint.Owed
 	settled  []checkpoint.Ref
 	dead     []checkpoint.DeadLetter
 	dropDead []uint64
@@ -28,7 +30,7 @@ type pending struct {
 }
 
 func (p *pending) empty() bool {
-	return len(p.fresh) == 0 && len(p.retried) == 0 && len(p.settled) == 0 && len(p.dead) == 0 &&
+	return len(p.fresh) == 0 && len(p.retried) == 0 && len(p.remarked) == 0 && len(p.settled) == 0 && len(p.dead) == 0 &&
 		p.identity == nil && len(p.ranges) == 0 && len(p.drops) == 0 && len(p.lanes) == 0 &&
 		len(p.dropDead) == 0 && len(p.sinks) == 0 && len(p.dropped) == 0 && len(p.mirror) == 0 && len(p.durable) == 0
 }
@@ -108,8 +110,9 @@ func (m *machine) cut() *checkpoint.Commit {
 			continue
 		}
 		it.written = true
-		c.Admitted = append(c.Admitted, checkpoint.Admission{Lane: it.lane.number, Chain: it.chain, Delivery: it.snapshot()})
+		c.Admitted = append(c.Admitted, checkpoint.Admission{Lane: it.ref().Lane, Chain: it.chain, Delivery: it.snapshot()})
 	}
+	c.Retried = p.remarked
 	for _, it := range p.retried {
 		it.retried = false
 		if it.settled {

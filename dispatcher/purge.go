@@ -47,6 +47,9 @@ func (m *machine) purge(t moment, all []checkpoint.Owed) (n int) {
 }
 
 func (m *machine) purgeOne(t moment, o *checkpoint.Owed) bool {
+	if l := m.timedLanes[o.Lane]; l != nil {
+		return m.purgeHeld(t, l, o)
+	}
 	l := m.numbers[o.Lane]
 	if l == nil {
 		return false

@@ -24,9 +24,10 @@ func (m *machine) restore(ctx context.Context, t moment, store checkpoint.Store)
 	if m.term == 0 {
 		m.term = max(1, st.Term)
 	}
-	for _, l := range st.Lanes {
-		m.addLane(l.Number, laneName{l.Rule, l.Send, l.Sink})
+	if err := m.restoreLanes(st.Lanes); err != nil {
+		return nil, err
 	}
+	m.reading.states(st.Ranges)
 	for d, err := range store.Dead(ctx, m.shard) {
 		if err != nil {
 			return nil, fmt.Errorf("load the dead letters: %w", err)
@@ -40,7 +41,35 @@ func (m *machine) restore(ctx context.Context, t moment, store checkpoint.Store)
 		return nil, err
 	}
 	m.dropUnusedLanes()
+	if m.rules != nil {
+		m.renameLanes(m.rules)
+		m.learn(m.rules)
+		m.retime(t)
+	}
 	return st, nil
+}
+
+// restoreLanes takes over lanes under the names that they had. Sinks have those of
+// today.
+func (m *machine) restoreLanes(all []checkpoint.Lane) error {
+	for _, l := range all {
+		if !l.Timed {
+			m.addLane(l.Number, laneName{l.Rule, l.Send, l.Sink}, m.sink(m.rules.sinkToday(l.Sink)))
+		}
+	}
+	for _, timed := range all {
+		if !timed.Timed {
+			continue
+		}
+		l := m.lanes[laneName{timed.Rule, timed.Send, timed.Sink}]
+		if l == nil || l.timed != 0 {
+			return fmt.Errorf("the timed lane %d (rule %q, send %q, sink %q) stands beside none", timed.Number, timed.Rule, timed.Send, timed.Sink)
+		}
+		l.timed = timed.Number
+		m.timedLanes[timed.Number] = l
+		m.nextLane = max(m.nextLane, timed.Number+1)
+	}
+	return nil
 }
 
 // restoreOwed builds the index of cold chains.
@@ -56,6 +85,12 @@ func (m *machine) restoreOwed(ctx context.Context, t moment, store checkpoint.St
 	for o, err := range store.Owed(ctx, m.shard) {
 		if err != nil {
 			return fmt.Errorf("load what is owed: %w", err)
+		}
+		if timed := m.timedLanes[o.Lane]; timed != nil {
+			if err := m.restoreTimed(t, timed, &o); err != nil {
+				return err
+			}
+			continue
 		}
 		if l == nil || l.number != o.Lane || counted.id != o.Chain {
 			flush()
@@ -98,14 +133,14 @@ func dueAt(t moment, o checkpoint.Owed, longest time.Duration) instant {
 // are needed, and rules that are gone leave nothing behind.
 func (m *machine) dropUnusedLanes() {
 	for number, l := range m.numbers {
-		if l.cold.len() > 0 {
+		if l.cold.len() > 0 || l.timers > 0 {
 			continue
 		}
 		m.dropLane(number, l)
 	}
 	slices.Sort(m.pend.dropped)
 	for _, s := range m.sinks {
-		if s.owed == 0 && !s.configured && s.deadLetters == 0 && !s.held && !s.paused {
+		if s.owed == 0 && s.timed == 0 && !s.configured && s.deadLetters == 0 && !s.held && !s.paused {
 			m.forgetSink(s)
 		}
 	}
@@ -114,7 +149,7 @@ func (m *machine) dropUnusedLanes() {
 // drained reports whether s owes nothing, and that is durable.
 func (m *machine) drained(s *sink) bool {
 	switch {
-	case s.owed > 0 || s.inFlight > 0:
+	case s.owed > 0 || s.timed > 0 || s.inFlight > 0:
 		s.drained = 0
 		return false
 	case s.drained == 0:
@@ -147,7 +182,31 @@ func (m *machine) dropSink(s *sink) {
 
 func (m *machine) dropLane(number uint32, l *lane) {
 	delete(m.numbers, number)
-	delete(m.lanes, l.name)
+	if m.lanes[l.name] == l {
+		delete(m.lanes, l.name)
+	}
+	if l.timers > 0 {
+		m.dropMarkers(l)
+	}
+	m.forgetLane(number)
+	if l.timed != 0 {
+		delete(m.timedLanes, l.timed)
+		m.forgetLane(l.timed)
+	}
+}
+
+// dropMarkers removes what is left of the timers of a lane that is owed nothing.
+func (m *machine) dropMarkers(l *lane) {
+	for p, tm := range m.timers.of {
+		if p.lane == l.number {
+			m.unmark(l, tm)
+			m.timers.remove(l, tm)
+		}
+	}
+}
+
+// forgetLane says in the next commit that there is no such lane.
+func (m *machine) forgetLane(number uint32) {
 	// A lane that no commit has named yet is simply not named.
 	if i := slices.IndexFunc(m.pend.lanes, func(n checkpoint.Lane) bool { return n.Number == number }); i >= 0 {
 		m.pend.lanes = slices.Delete(m.pend.lanes, i, i+1)
@@ -168,7 +227,7 @@ func (m *machine) status() []SinkStatus {
 	for _, s := range m.order {
 		st := SinkStatus{
 			Name: s.name, Configured: s.defined, Owed: s.owed, DeadLetters: s.deadLetters,
-			InFlight: s.inFlight, Held: s.held, HeldSince: s.heldSince, Reason: s.reason, Paused: s.paused, PausedSince: s.pausedSince,
+			InFlight: s.inFlight, Waiting: s.timed, Held: s.held, HeldSince: s.heldSince, Reason: s.reason, Paused: s.paused, PausedSince: s.pausedSince,
 			LastError: s.lastError, LastErrorAt: s.lastErrorAt, LastDeliveredAt: s.lastDeliveredAt,
 		}
 		st.Breaker, st.BreakerUntil = s.breakerStatus()

@@ -29,7 +29,10 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	d.mu.Unlock()
 
+	looking, endLooking := context.WithCancel(ctx)
+	background.Go(func() { d.look(looking) })
 	err := d.loop(ctx)
+	endLooking()
 	d.shut(&background)
 	return err
 }
@@ -142,6 +145,9 @@ func (d *Dispatcher) step(now time.Time, ending bool) (plan, error) {
 	sooner := func(at time.Duration) { wait = max(0, min(wait, at)) }
 	if going {
 		d.m.tick(t)
+		if _, unread := d.m.unread(); unread {
+			notify(d.looks)
+		}
 		d.toLoad = append(d.toLoad, d.m.nextLoads(t)...)
 		sends, pause := d.m.nextSends(t)
 		for _, s := range sends {
@@ -202,7 +208,10 @@ func (d *Dispatcher) admit(b *Batch) {
 	now := time.Now()
 	d.pace.admitted(now)
 	d.m.admit(d.moment(now), b)
-	d.ranges = mergeRanges(d.ranges, b.Drop, b.States)
+	if len(b.Drop)+len(b.States) > 0 {
+		d.ranges = mergeRanges(d.ranges, b.Drop, b.States)
+		d.m.reading.states(d.ranges)
+	}
 }
 
 // takeResults takes a result, and those that wait behind it.

@@ -78,7 +78,7 @@ func NewSimulator(cfg SimulatorConfig) (*Simulator, error) {
 		machineConfig.Sinks[i].Breaker.Off = true // breakers go by the real clock
 	}
 	s := &Simulator{cfg: cfg, m: newMachine(&machineConfig), now: cfg.Start, bound: maxSimulated, done: make(map[uint64]int)}
-	s.m.start = cfg.Start
+	s.m.start, s.m.reading.all = cfg.Start, true
 	return s, nil
 }
 
@@ -127,7 +127,10 @@ func (s *Simulator) Next() (time.Time, bool) {
 	if !s.allowed.IsZero() {
 		sooner(s.allowed)
 	}
-	if at, some := s.m.wake(); some {
+	if at, some := s.m.wakeSinks(); some {
+		sooner(s.cfg.Start.Add(time.Duration(at)))
+	}
+	if at, some := s.m.timers.wakeHeld(); some { // that a quiet time is over shows nowhere
 		sooner(s.cfg.Start.Add(time.Duration(at)))
 	}
 	return next, ok

@@ -46,6 +46,7 @@ type sink struct {
 	bytes       int64  // of its deliveries in memory
 	total       *int64 // of all sinks
 	owed        int64
+	timed       int64 // deliveries that wait for their time; not owed yet
 	deadLetters int64
 	ages        ages
 

@@ -206,7 +206,7 @@ func (d *Dispatcher) loader(ctx context.Context) {
 	defer close(d.pages)
 	for batch := range d.loads {
 		for _, l := range batch {
-			ds, err := d.cfg.Store.Read(ctx, d.cfg.Shard, l.lane.number, l.chain, l.from, l.maxBytes)
+			ds, err := d.cfg.Store.Read(ctx, d.cfg.Shard, l.number, l.chain, l.from, l.maxBytes)
 			d.pages <- page{l, ds, err}
 		}
 	}

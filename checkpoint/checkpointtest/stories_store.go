@@ -115,7 +115,7 @@ var storeStories = []story{
 			"a range within another":       {Ranges: []checkpoint.RangeState{at(between("a", "b"), 7)}},
 			"a range without an end":       {Ranges: []checkpoint.RangeState{at(between("", ""), 7)}},
 			"an empty range":               {Ranges: []checkpoint.RangeState{at(between("x", "x"), 7)}},
-			"a lane renamed":               {Lanes: []checkpoint.Lane{{Number: 1, Rule: "other", Send: "page", Sink: "pager"}}},
+			"a lane of another kind":       {Lanes: []checkpoint.Lane{{Number: 1, Rule: "other", Send: "page", Sink: "pager", Timed: true}}},
 			"a delivery of no lane":        {Admitted: []checkpoint.Admission{nowhere}},
 			"a delivery without a number":  {Admitted: []checkpoint.Admission{admission(1, 0)}},
 			"an ordinal that is too high":  {Admitted: []checkpoint.Admission{admission(1, 1000)}},

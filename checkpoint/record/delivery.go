@@ -27,6 +27,12 @@ type deliveryRecord struct {
 	Interval  int64          `cbor:"16,keyasint,omitempty"`
 	Due       int64          `cbor:"17,keyasint,omitempty"`
 	Error     string         `cbor:"18,keyasint,omitempty"`
+	Stage     uint8          `cbor:"19,keyasint,omitempty"`
+	Chain     []byte         `cbor:"20,keyasint,omitempty"`
+	For       int64          `cbor:"21,keyasint,omitempty"`
+	Every     int64          `cbor:"22,keyasint,omitempty"`
+	Group     []*eventRecord `cbor:"23,keyasint,omitempty"` // behind the first, which is Event
+	Grouped   bool           `cbor:"24,keyasint,omitempty"`
 }
 
 type headerRecord struct {
@@ -114,6 +120,11 @@ func fromDelivery(d *keyhook.Delivery) *deliveryRecord {
 		Type:  d.Message.ContentType, Body: d.Message.Body, Subject: d.Message.Subject,
 		Ordinal: d.Ordinal, Admitted: nanos(d.Admitted),
 		Attempts: d.Retry.Attempts, Interval: int64(d.Retry.Interval), Due: nanos(d.Retry.Due), Error: d.Retry.Error,
+		Stage: uint8(d.Retry.Stage), Chain: d.Chain, For: int64(d.Timing.For), Every: int64(d.Timing.Every),
+		Grouped: len(d.Group) > 0,
+	}
+	for _, e := range d.Group[min(1, len(d.Group)):] {
+		rec.Group = append(rec.Group, fromEvent(e))
 	}
 	if len(d.Message.Headers) > 0 {
 		rec.Headers = make([]headerRecord, len(d.Message.Headers))
@@ -135,8 +146,15 @@ func (rec *deliveryRecord) delivery() *keyhook.Delivery {
 		Message: keyhook.Message{ContentType: rec.Type, Body: rec.Body, Subject: rec.Subject},
 		Ordinal: rec.Ordinal, Admitted: moment(rec.Admitted),
 		Retry: keyhook.Retry{
-			Attempts: rec.Attempts, Interval: time.Duration(rec.Interval), Due: moment(rec.Due), Error: rec.Error,
+			Attempts: rec.Attempts, Interval: time.Duration(rec.Interval), Due: moment(rec.Due), Error: rec.Error, Stage: keyhook.Stage(rec.Stage),
 		},
+		Chain: rec.Chain, Timing: keyhook.Timing{For: time.Duration(rec.For), Every: time.Duration(rec.Every)},
+	}
+	if rec.Grouped {
+		d.Group = []*keyhook.Event{d.Event}
+		for _, e := range rec.Group {
+			d.Group = append(d.Group, e.event())
+		}
 	}
 	if len(rec.Headers) > 0 {
 		d.Message.Headers = make([]keyhook.Header, len(rec.Headers))

@@ -177,6 +177,7 @@ func drawRetry(t *rapid.T) keyhook.Retry {
 		Interval: time.Duration(rapid.Int64().Draw(t, "interval")),
 		Due:      drawTime(t, "due"),
 		Error:    text.Draw(t, "error"),
+		Stage:    keyhook.Stage(rapid.IntRange(0, int(keyhook.Standing)).Draw(t, "stage")),
 	}
 }
 
@@ -201,8 +202,16 @@ func drawDelivery(t *rapid.T) *keyhook.Delivery {
 	if rapid.Bool().Draw(t, "rejected") {
 		d.Rejected = &keyhook.Rejection{Reason: keyhook.Reason(text.Draw(t, "reason")), Error: text.Draw(t, "why")}
 	}
+	d.Chain = drawBytes(t, "chain")
+	d.Timing = keyhook.Timing{For: time.Duration(rapid.Int64().Draw(t, "for")), Every: time.Duration(rapid.Int64().Draw(t, "every"))}
 	if rapid.Bool().Draw(t, "event") {
 		d.Event = drawEvent(t)
+		for range rapid.IntRange(0, 3).Draw(t, "more of a group") {
+			if d.Group == nil {
+				d.Group = []*keyhook.Event{d.Event}
+			}
+			d.Group = append(d.Group, drawEvent(t))
+		}
 	}
 	return d
 }

@@ -57,9 +57,10 @@ func DecodeEntry(b []byte) (*checkpoint.Entry, error) {
 	return e, nil
 }
 
-// AppendOwed appends o without its place.
+// AppendOwed appends o without its place. The flags are its stage: a version that
+// knows of none refuses what it would send too early.
 func AppendOwed(b []byte, o *checkpoint.Owed) []byte {
-	b = append(b, version, 0)
+	b = append(b, version, byte(o.Retry.Stage))
 	b = binary.AppendVarint(b, nanos(o.Admitted))
 	b = binary.AppendVarint(b, int64(o.Retry.Attempts))
 	b = binary.AppendVarint(b, int64(o.Retry.Interval))
@@ -73,12 +74,13 @@ func DecodeOwed(b []byte) (checkpoint.Owed, error) {
 	if err != nil {
 		return checkpoint.Owed{}, err
 	}
-	if r.byte() != 0 {
+	stage := keyhook.Stage(r.byte())
+	if !stage.Known() {
 		r.fail("it has unknown flags")
 	}
 	o := checkpoint.Owed{Admitted: moment(r.varint())}
 	o.Retry = keyhook.Retry{
-		Attempts: int(r.varint()), Interval: time.Duration(r.varint()), Due: moment(r.varint()), Error: string(r.rest),
+		Attempts: int(r.varint()), Interval: time.Duration(r.varint()), Due: moment(r.varint()), Error: string(r.rest), Stage: stage,
 	}
 	if r.err != nil {
 		return checkpoint.Owed{}, r.err

@@ -168,6 +168,7 @@ type laneRecord struct {
 	Rule   string `cbor:"2,keyasint,omitempty"`
 	Send   string `cbor:"3,keyasint,omitempty"`
 	Sink   string `cbor:"4,keyasint,omitempty"`
+	Timed  bool   `cbor:"5,keyasint,omitempty"`
 }
 
 // EncodeLane appends l.
