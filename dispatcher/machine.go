@@ -153,6 +153,7 @@ func (m *machine) admit(t moment, b *Batch) {
 		case d.Cancels:
 			m.cancel(t, d)
 		case d.Timing.IsZero() || d.Rejected != nil:
+			m.overtake(d)
 			m.admitOne(t, m.item(t, d))
 		default:
 			m.arrive(t, d)

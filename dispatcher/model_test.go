@@ -156,7 +156,7 @@ func (w *world) success(d *keyhook.Delivery) {
 func (w *world) finishLoad(i int) {
 	l := w.loads[i]
 	w.loads = slices.Delete(w.loads, i, i+1)
-	ds, err := w.store.Read(context.Background(), 0, l.lane.number, l.chain, l.from, l.maxBytes)
+	ds, err := w.store.Read(context.Background(), 0, l.number, l.chain, l.from, l.maxBytes)
 	if err != nil {
 		w.t.Fatal(err)
 	}

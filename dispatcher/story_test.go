@@ -22,7 +22,10 @@ import (
 // the clock and the store in the script's hands.
 //
 //	sink NAME [concurrency=N] [rate=N] [max_attempts=N] [max_age=D] [max_owed=N] [dead_letter=SINK] [breaker[=PROBES]]
-//	admit                    a line each: RULE SINK KEY ID [none|newest] [size=N] [rejected=REASON]
+//	admit                    a line each: RULE SINK KEY ID [none|newest] [size=N] [rejected=REASON] [delete]
+//	                         [for=D] [every=D] [cancels] [chain=NAME]
+//	rules                    a line each: RULE SINK [for=D] [every=D] [keys=PREFIX], or: rule|sink OLD is NEW
+//	read                     everything that was committed by now has been read
 //	send                     what goes out now
 //	answer ID ok|fail|503|timeout|refused|reject|hold|cut|throttle=D
 //	pass D                   time goes by
@@ -63,6 +66,7 @@ type story struct {
 	inFlight []send
 	pages    []page
 	running  *checkpoint.Commit
+	revision int64 // of the last read
 }
 
 func (st *story) open(t *testing.T) {
@@ -82,7 +86,7 @@ func (st *story) loading(t *testing.T) {
 
 func (st *story) read(t *testing.T, loads []load) {
 	for _, l := range loads {
-		ds, err := st.store.Read(t.Context(), 0, l.lane.number, l.chain, l.from, l.maxBytes)
+		ds, err := st.store.Read(t.Context(), 0, l.number, l.chain, l.from, l.maxBytes)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,6 +168,12 @@ func (st *story) run(t *testing.T, td *datadriven.TestData) string {
 		st.loading(t)
 	case "loaded":
 		st.loaded(t, &out)
+	case "rules":
+		st.rules(t, td.Input)
+	case "read":
+		st.revision++
+		st.m.reading.states([]checkpoint.RangeState{{Range: keyhook.Prefix([]byte("")), Position: keyhook.After(st.revision)}})
+		st.m.reading.see(sight{st.revision, st.now.now}, 0)
 	case "crash":
 		st.open(t)
 	case "pause", "resume", "requeue", "discard", "purge", "retention", "letters":
@@ -226,6 +236,16 @@ func (st *story) admit(t *testing.T, input string) {
 				d.Message.Body = make([]byte, number(t, value))
 			case "rejected":
 				d.Rejected = &keyhook.Rejection{Reason: keyhook.Reason(value), Error: "no message"}
+			case "delete":
+				d.Event.Type = keyhook.Delete
+			case "for":
+				d.Timing.For = duration(t, value)
+			case "every":
+				d.Timing.Every = duration(t, value)
+			case "chain":
+				d.Chain = []byte(value)
+			case "cancels":
+				d.Cancels = true
 			default:
 				t.Fatalf("no such word: %s", a)
 			}
@@ -349,6 +369,9 @@ func (st *story) status(out *strings.Builder) {
 		if s.Breaker != BreakerClosed {
 			fmt.Fprintf(out, ", breaker %s", s.Breaker)
 		}
+		if s.Waiting > 0 {
+			fmt.Fprintf(out, ", waiting %d", s.Waiting)
+		}
 		if !s.Configured {
 			out.WriteString(", not configured")
 		}
@@ -359,6 +382,9 @@ func (st *story) status(out *strings.Builder) {
 			}
 		}
 		fmt.Fprintf(out, "; chains: %d in memory, %d on disk\n", warm, cold)
+	}
+	if n := len(st.m.timers.of); n > 0 {
+		fmt.Fprintf(out, "timers: %d\n", n)
 	}
 	if at, ok := st.m.wake(); ok {
 		fmt.Fprintf(out, "due next in %s\n", time.Duration(at-st.now.now))

@@ -47,6 +47,22 @@ func (m *machine) arrive(t moment, d *keyhook.Delivery) {
 	}
 }
 
+// overtake ends what waits for the end of a quiet time that its rule does not ask
+// for any more: d is newer, and goes at once.
+func (m *machine) overtake(d *keyhook.Delivery) {
+	l := m.lanes[laneName{d.Rule, d.Send, d.Sink}]
+	if l == nil || l.timers == 0 || d.Rejected != nil {
+		return
+	}
+	p := place{l.number, keyHash(d)}
+	if tm := m.timers.of[p]; tm != nil && tm.held != 0 && tm.stage == keyhook.Waiting {
+		m.dropHeld(l, tm, keyhook.Superseded)
+		tm.window = past
+		m.unstand(l, tm)
+		m.bar(p)
+	}
+}
+
 // absorb ends a delivery whose condition is known to hold.
 func (m *machine) absorb(l *lane, tm *timer, d *keyhook.Delivery) {
 	m.ends = append(m.ends, end{lane: l, d: d, outcome: keyhook.Absorbed})
@@ -430,7 +446,9 @@ func (m *machine) retime(t moment) {
 			// Nobody could cancel it.
 			m.dropHeld(l, tm, keyhook.Cancelled)
 		case tm.held != 0 && tm.stage == keyhook.Waiting && l.spans.Every == 0:
-			m.timers.plan(tm, t.now)
+			m.timers.unplan(tm)
+			m.ready(t, l, tm)
+			continue
 		}
 		if l.spans.Every == 0 || tm.window <= t.now {
 			tm.window = past

@@ -57,6 +57,7 @@ func (r *rule) info() RuleInfo {
 	}
 	for _, p := range r.patterns {
 		info.Keys = append(info.Keys, p.source)
+		info.Ranges = append(info.Ranges, p.keyRange())
 	}
 	if r.when != nil {
 		info.When = r.when.source.Value

@@ -144,7 +144,8 @@ type RuleInfo struct {
 	Was         []string // what it was called before: what those owe it owes
 	Description string
 	Position    strictyaml.Position
-	Keys        []string // the patterns as they are written
+	Keys        []string        // the patterns as they are written
+	Ranges      []keyhook.Range // that hold all the keys
 	When        string
 	Order       keyhook.Order
 	OnFailure   keyhook.OnFailure

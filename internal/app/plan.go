@@ -156,11 +156,6 @@ func (f ruleFiles) compile(cfg *config.Config, previous *rules.Set, lint *rules.
 	if len(set.Rules()) == 0 {
 		problems = append(problems, cfg.Rules[0].Position.Problemf("the files hold no rule"))
 	}
-	for _, r := range set.Rules() {
-		if !r.Timing.IsZero() { // until the dispatcher knows of it
-			problems = append(problems, r.Position.Problemf("rule %q: for and every cannot be delivered yet", r.Name))
-		}
-	}
 	return set, problems
 }
 

@@ -123,7 +123,7 @@ func (r *run) install(set *rules.Set) error {
 		return err
 	}
 	ranges := rangesOf(r.opts.Plan.Config, set)
-	r.consumer.replace(set, func() { r.dispatcher.SetSinks(all) })
+	r.consumer.replace(set, func() { r.dispatcher.SetRules(all, dispatcherRules(set)) })
 	r.announce(set)
 	select {
 	case <-r.made: // older ones that nobody has come to
