@@ -145,6 +145,8 @@ func (r *run) open(ctx context.Context) (err error) {
 		CommitInterval: plan.Config.Checkpoint.Interval,
 		Retention:      retention(plan.Config.DeadLetters),
 		Story:          r.story,
+		Rules:          dispatcherRules(plan.Rules),
+		Head:           r.head,
 		Logger:         r.log,
 		Observer:       r.metrics,
 	})
