@@ -114,8 +114,14 @@ func discovered(l *link, known []target) []target {
 	return more
 }
 
+// unfitError is why a connection that was made is of no use to the sink.
+type unfitError struct{ error }
+
+func (e *unfitError) Unwrap() error { return e.error }
+
 // connect tries one server after the other.
 func (s *Sink) connect(ctx context.Context, servers []target) (*link, error) {
+	what := "no connection to NATS"
 	var failures []string
 	for _, t := range servers {
 		l, err := s.open(ctx, t)
@@ -123,12 +129,15 @@ func (s *Sink) connect(ctx context.Context, servers []target) (*link, error) {
 			s.cfg.Log.Info("connected to NATS", "server", t.url.Host)
 			return l, nil
 		}
+		if _, ok := errors.AsType[*unfitError](err); ok {
+			what = "NATS cannot take messages"
+		}
 		failures = append(failures, t.url.Host+": "+s.redact.Clean(plain(err), false))
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, reached(sinks.Unconnected, "no connection to NATS: %s", strings.Join(failures, "; "))
+	return nil, reached(sinks.Unconnected, "%s: %s", what, strings.Join(failures, "; "))
 }
 
 // open connects to one server and makes sure that the connection is good for
@@ -162,9 +171,14 @@ func (s *Sink) open(ctx context.Context, t target) (*link, error) {
 	_, err = conn.TLSConnectionState()
 	l.secure = err == nil
 	close(l.ready)
-	if err := s.prepare(ctx, l); err != nil || !release() {
+	if err := s.prepare(ctx, l); err != nil {
+		release()
 		l.close()
-		return nil, errors.Join(err, ctx.Err())
+		return nil, errors.Join(&unfitError{err}, ctx.Err())
+	}
+	if !release() {
+		l.close()
+		return nil, ctx.Err()
 	}
 	return l, nil
 }

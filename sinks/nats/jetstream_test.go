@@ -113,7 +113,7 @@ func TestTheExpectedStream(t *testing.T) {
 	s := newSink(t, nats.Config{URL: server.URL(), JetStream: true, Stream: "AUDIT"})
 	d := message(1, "audit.a", "x")
 
-	wantError(t, s.Check(t.Context()), sinks.Retry, `the stream "AUDIT" does not exist`, "nats stream add AUDIT")
+	wantError(t, s.Check(t.Context()), sinks.Retry, "NATS cannot take messages", `the stream "AUDIT" does not exist`, "nats stream add AUDIT")
 	wantError(t, send(t.Context(), s, d), sinks.Retry, `the stream "AUDIT" does not exist`)
 
 	audit := stream(t, server, jetstream.StreamConfig{Name: "AUDIT", Subjects: []string{"somewhere.else"}})
