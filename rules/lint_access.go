@@ -152,7 +152,7 @@ func (n *linter) access(r *rule) {
 	}
 	known := facts{}
 	if r.when != nil {
-		known = whenTrue(r.when.checked.Expr())
+		known = whenTrue(r.when.checked.Expr()).with(considered(r.when.checked.Expr()))
 		n.guarded(r.when, facts{}, "a change without it counts as a failure of the rule")
 	}
 	for _, s := range r.sends {
@@ -160,6 +160,20 @@ func (n *linter) access(r *rule) {
 			n.guarded(x, known, "a change without it becomes a dead letter")
 		}
 	}
+}
+
+// considered is what a condition reads as something that may not be there:
+// whoever wrote that has thought of what follows where it is not.
+func considered(e ast.Expr) facts {
+	f := facts{}
+	ast.PreOrderVisit(e, ast.NewExprVisitor(func(part ast.Expr) {
+		if args, ok := callOf(part, operators.OptSelect); ok && args[0].Kind() == ast.IdentKind && args[0].AsIdent() == nameEvent {
+			if field, ok := args[1].AsLiteral().(types.String); ok {
+				f.know(nameEvent + "." + string(field))
+			}
+		}
+	}))
+	return f
 }
 
 // guarded reports the first part of x that may not be there.
