@@ -204,6 +204,28 @@ func TestAnIdleRangeAdvancesByProgress(t *testing.T) {
 	}
 }
 
+func TestARangeOfAnEtcdThatNobodyWritesToStaysReady(t *testing.T) {
+	f := newFixture(t)
+	rev := f.put("/a/k", "1")
+	l := newLedger(checkpointtest.NewMemory())
+	r := begin(t, l, config(f.Client(), l, prefix("/a/")), func(c *Config) {
+		c.ProgressInterval, c.ProgressDeadline = 10*time.Millisecond, 50*time.Millisecond
+	})
+	r.awaitReady()
+	r.await("silent for long", func(st Status) bool {
+		if !st.Ready {
+			t.Fatalf("no longer ready: %+v", st)
+		}
+		return strings.Count(r.logs.String(), "nothing is written to etcd") > 2
+	})
+	if next := f.put("/a/k", "2"); next != rev+1 {
+		t.Fatalf("revision %d after %d", next, rev)
+	}
+	if got := l.wait(t, 1); got[0].Version != 2 {
+		t.Fatal(describe(got[0]))
+	}
+}
+
 func TestAWrongPasswordIsToldByConnect(t *testing.T) {
 	f := newFixture(t, etcdtest.WithAuth("secret"))
 	_, err := Connect(t.Context(), ClientConfig{Endpoints: f.Endpoints(), Username: "root", Password: "hunter2"})

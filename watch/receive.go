@@ -63,7 +63,7 @@ func (r *runner) session(ctx context.Context, q *queue, rd *reader, alive func()
 		return err
 	}
 	rd.restart()
-	h := r.hearing(ctx, cancel, s)
+	h := r.hearing(ctx, cancel, s, rd.pos.Next)
 	err = r.drain(ctx, s, q, rd, func() { h.heard(); alive() })
 	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
 		err = cause
@@ -140,7 +140,8 @@ type hearing struct {
 
 var epoch = time.Now()
 
-func (r *runner) hearing(ctx context.Context, cancel context.CancelCauseFunc, s stream) *hearing {
+// begin is the revision that the stream begins at.
+func (r *runner) hearing(ctx context.Context, cancel context.CancelCauseFunc, s stream, begin int64) *hearing {
 	h := new(hearing)
 	h.heard()
 	h.wg.Go(func() {
@@ -154,8 +155,12 @@ func (r *runner) hearing(ctx context.Context, cancel context.CancelCauseFunc, s 
 			}
 			silent := time.Since(epoch) - time.Duration(h.last.Load())
 			if silent >= r.cfg.ProgressDeadline {
-				cancel(errSilent)
-				return
+				if !r.idle(ctx, begin) {
+					cancel(errSilent)
+					return
+				}
+				h.heard()
+				continue
 			}
 			if silent < r.cfg.ProgressInterval/2 {
 				continue
@@ -166,6 +171,18 @@ func (r *runner) hearing(ctx context.Context, cancel context.CancelCauseFunc, s 
 		}
 	})
 	return h
+}
+
+// idle reports whether nothing has been written to etcd since before a stream
+// that begins at revision begin: there is nothing that it could have sent, and
+// etcd answers no request for progress before that revision.
+func (r *runner) idle(ctx context.Context, begin int64) bool {
+	h, err := r.etcd.head(ctx, r.rng)
+	if err != nil || r.sameCluster(h) != nil || h.revision != begin-1 {
+		return false
+	}
+	r.cfg.Logger.Debug("the watch is silent because nothing is written to etcd", "range", r.rng.String(), "revision", h.revision)
+	return true
 }
 
 func (h *hearing) heard() { h.last.Store(int64(time.Since(epoch))) }

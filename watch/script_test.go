@@ -30,11 +30,13 @@ type script struct {
 	cut      []bool  // whether those streams were asked for in fragments
 	asked    int     // requests for progress
 	reads    int     // of single keys
+	heads    int     // reads of the revision
 }
 
 func (s *script) head(context.Context, keyhook.Range) (head, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.heads++
 	return head{cluster: 1, revision: s.revision}, nil
 }
 
@@ -248,9 +250,40 @@ func TestASilentStreamIsAskedForProgressAndReplaced(t *testing.T) {
 	if s.asked == 0 {
 		t.Fatal("no progress was asked for")
 	}
-	if !strings.Contains(r.logs.String(), "the watch is silent") {
+	if !strings.Contains(r.logs.String(), "the watch is silent, progress is not answered") {
 		t.Fatalf("log:\n%s", r.logs)
 	}
+}
+
+// A watcher that begins after etcd's newest revision gets no answer to requests
+// for progress until something is written.
+func TestAStreamOfAnEtcdThatNobodyWritesToMayBeSilent(t *testing.T) {
+	write := make(chan struct{})
+	s := &script{revision: 1, streams: [][]any{{created, write, puts(2)}, {created, puts(3)}}}
+	r := play(t, s, func(c *Config) { c.ProgressInterval, c.ProgressDeadline = time.Millisecond, 5*time.Millisecond })
+	r.awaitReady()
+	heads := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.heads
+	}
+	before := heads()
+	r.await("silent for long", func(st Status) bool {
+		if !st.Ready {
+			t.Fatalf("no longer ready: %+v", st)
+		}
+		return heads() > before+3
+	})
+	s.began(t, 2)
+	if strings.Contains(r.logs.String(), "progress is not answered") {
+		t.Fatalf("log:\n%s", r.logs)
+	}
+	s.mu.Lock()
+	s.revision = 3
+	s.mu.Unlock()
+	close(write)
+	r.ledger.wait(t, 2) // of another stream: now silence is told
+	s.began(t, 2, 3)
 }
 
 func TestCompactionInTheMiddleOfAWatchHalts(t *testing.T) {
