@@ -81,6 +81,7 @@ type Sink struct {
 	OldestOwedAge   float64    `json:"oldest_owed_seconds"` // filled in by the server
 	DeadLetters     int64      `json:"dead_letters"`
 	InFlight        int        `json:"in_flight"`
+	Waiting         int64      `json:"waiting"` // for their time (for, every): not owed yet
 	Held            bool       `json:"held"`
 	HeldReason      string     `json:"held_reason,omitempty"`
 	HeldSince       *time.Time `json:"held_since,omitempty"`

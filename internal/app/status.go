@@ -163,7 +163,7 @@ func (r *run) status() admin.Status {
 	for _, s := range p.dispatcher.Sinks {
 		st.Sinks = append(st.Sinks, admin.Sink{
 			Name: s.Name, Configured: s.Configured, Owed: s.Owed, OldestOwedAt: admin.At(s.OldestAdmitted),
-			DeadLetters: s.DeadLetters, InFlight: s.InFlight, Held: s.Held, HeldSince: admin.At(s.HeldSince), HeldReason: s.Reason,
+			DeadLetters: s.DeadLetters, InFlight: s.InFlight, Waiting: s.Waiting, Held: s.Held, HeldSince: admin.At(s.HeldSince), HeldReason: s.Reason,
 			Paused: s.Paused, PausedSince: admin.At(s.PausedSince), Breaker: s.Breaker, BreakerUntil: admin.At(s.BreakerUntil),
 			LastError: s.LastError, LastErrorAt: admin.At(s.LastErrorAt), LastDeliveredAt: admin.At(s.LastDeliveredAt),
 		})

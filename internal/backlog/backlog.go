@@ -198,6 +198,10 @@ func (b *Backlog) Owed(ctx context.Context, f Filter) iter.Seq2[Owed, error] {
 // owedPage is letterPage for owed deliveries.
 func (b *Backlog) owedPage(ctx context.Context, f *Filter, from checkpoint.Ref, page *[]Owed) (next checkpoint.Ref, more bool, err error) {
 	bytes := 0
+	names, err := b.lanes(ctx)
+	if err != nil {
+		return next, false, err
+	}
 	for a, err := range b.cfg.Store.Deliveries(ctx, b.cfg.Shard, from) {
 		if err != nil {
 			return next, false, fmt.Errorf("read what is owed: %w", err)
@@ -205,13 +209,39 @@ func (b *Backlog) owedPage(ctx context.Context, f *Filter, from checkpoint.Ref, 
 		if len(*page) == pageItems || bytes > pageBytes {
 			return refOf(&a), true, nil
 		}
-		if f.owed(a.Delivery) {
+		if names.today(&a); !a.Delivery.Retry.Stage.Marker() && f.owed(a.Delivery) {
 			v := owedOf(a.Delivery)
 			bytes += len(v.Key) + len(v.KeyBase64) + len(v.Error)
 			*page = append(*page, v)
 		}
 	}
 	return next, false, nil
+}
+
+// lanes are the lanes that the shard has, by number.
+type lanes map[uint32]checkpoint.Lane
+
+func lanesOf(state *checkpoint.State) lanes {
+	all := make(lanes, len(state.Lanes))
+	for _, l := range state.Lanes {
+		all[l.Number] = l
+	}
+	return all
+}
+
+func (b *Backlog) lanes(ctx context.Context) (lanes, error) {
+	state, err := b.cfg.Store.Load(ctx, b.cfg.Shard)
+	if err != nil {
+		return nil, fmt.Errorf("load the checkpoint: %w", err)
+	}
+	return lanesOf(state), nil
+}
+
+// today gives a delivery the names that its rule and its sink have now.
+func (ls lanes) today(a *checkpoint.Admission) {
+	if l, ok := ls[a.Lane]; ok {
+		a.Delivery.Rule, a.Delivery.Send, a.Delivery.Sink = l.Rule, l.Send, l.Sink
+	}
 }
 
 // Sinks implements [Desk].

@@ -193,9 +193,10 @@ func (b *Backlog) owedStep(ctx context.Context, j *Job) (*Step, []checkpoint.Ref
 	}
 	s, g, read := &Step{}, groups{}, 0
 	for _, k := range b.cfg.Dispatcher.Status().Sinks {
-		s.Total += k.Owed
+		s.Total += k.Owed + k.Waiting
 	}
 	var refs []checkpoint.Ref
+	names := lanesOf(state)
 	for a, err := range b.cfg.Store.Deliveries(ctx, b.cfg.Shard, at.From) {
 		switch {
 		case err != nil:
@@ -205,8 +206,12 @@ func (b *Backlog) owedStep(ctx context.Context, j *Job) (*Step, []checkpoint.Ref
 			s.Cursor, s.Groups = at.String(), g.list()
 			return s, refs, nil
 		}
-		s.Seen++
 		read += a.Delivery.Size()
+		if a.Delivery.Retry.Stage.Marker() {
+			continue
+		}
+		s.Seen++
+		names.today(&a)
 		if a.Delivery.Ordinal < at.Until && j.owed(a.Delivery) {
 			s.note(j, g, a.Delivery, "")
 			refs = append(refs, refOf(&a))

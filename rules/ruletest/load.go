@@ -167,12 +167,6 @@ func (r *Runner) compile(setup Setup) *ruleSet {
 	rs.rules, rs.sinks = make(map[string]bool), make(map[string]rules.SinkSpec)
 	for _, rule := range set.Rules() {
 		rs.rules[rule.Name] = true
-		if !rule.Timing.IsZero() { // until the dispatcher knows of it
-			rs.problems = append(rs.problems, rule.Position.Problemf("rule %q: for and every cannot be delivered yet", rule.Name))
-		}
-	}
-	if len(rs.problems) > 0 {
-		return rs
 	}
 	for _, spec := range set.Sinks() {
 		rs.sinks[spec.Name] = spec
