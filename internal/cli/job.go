@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -160,7 +161,7 @@ func (j *job) execute(ctx context.Context, cmd *cobra.Command) error {
 		j.printFailures(o)
 		switch {
 		case err != nil:
-			return fmt.Errorf("%w\n%s %s before; the rest is as it was", stopped, plural(o.done, j.what), j.done)
+			return fmt.Errorf("%w\n%s %s before; %s", stopped, plural(o.done, j.what), j.done, theRest(err))
 		case o.failed > 0:
 			return fmt.Errorf("%s could not be %s", plural(o.failed, j.what), j.done)
 		case len(o.unknown) > 0:
@@ -168,6 +169,14 @@ func (j *job) execute(ctx context.Context, cmd *cobra.Command) error {
 		}
 		return nil
 	})
+}
+
+// theRest says what err means for what was not reported as done.
+func theRest(err error) string {
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return "what was under way when the connection broke may be done as well"
+	}
+	return "the rest is as it was"
 }
 
 // jobError is a job that could not be done as it was asked for.
