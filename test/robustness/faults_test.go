@@ -1,6 +1,7 @@
 package robustness
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -267,13 +268,16 @@ func backlog(r *testRun, s *step) error {
 	if err := killKeyhook(r, s); err != nil {
 		return err
 	}
+	// A member that is suspended would be waited for.
+	ctx, cancel := context.WithTimeout(r.ctx, 20*time.Second)
+	defer cancel()
 	const keys = 500
 	revisions := 3000 + 50*s.amount
-	err := load.Fill(r.ctx, r.etcd.Client, revisions, 1,
+	err := load.Fill(ctx, r.etcd.Client, revisions, 1,
 		func(i int) string { return fmt.Sprintf("%sbacklog/%03d", busy, i%keys) },
 		func(i int) string { return fmt.Sprint(s.amount, ".", i) })
 	r.note("backlog", err)
-	_, err = r.etcd.Client.Delete(r.ctx, busy+"backlog/", clientv3.WithPrefix())
+	_, err = r.etcd.Client.Delete(ctx, busy+"backlog/", clientv3.WithPrefix())
 	r.note("delete the backlog's keys", err)
 	return nil
 }
