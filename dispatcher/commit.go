@@ -17,10 +17,16 @@ type commitState struct {
 	wait    time.Duration
 
 	pendingSince time.Time // of the oldest work that is not in running
+	paced        bool      // intake was held back since the last cut
+	settling     time.Time // until when a cut waits for deliveries to be settled; zero: it does not
 	last         time.Time // success
 	err          error     // of the last try
 	stalled      bool
 }
+
+// settleShare of the interval is how long a cut waits, while a backlog is drained,
+// for what was admitted to be settled: what is, is never written.
+const settleShare = 2
 
 // committed is the end of one try.
 type committed struct {
@@ -45,7 +51,7 @@ func (d *Dispatcher) committer(ctx context.Context) {
 func (d *Dispatcher) nextCommit(now time.Time, final bool) time.Time {
 	cs := &d.commit
 	if d.m.pend.empty() {
-		cs.pendingSince = time.Time{}
+		cs.pendingSince, cs.paced, cs.settling = time.Time{}, false, time.Time{}
 	} else if cs.pendingSince.IsZero() {
 		cs.pendingSince = now
 	}
@@ -71,7 +77,12 @@ func (d *Dispatcher) nextCommit(now time.Time, final bool) time.Time {
 	if now.Before(at) && !final && len(d.waiters) == 0 && d.m.pend.bytes < d.cfg.UncommittedBudget/2 {
 		return at
 	}
+	if until := at.Add(d.cfg.CommitInterval / settleShare); cs.paced && !final && now.Before(until) && d.m.busy(now) {
+		cs.settling = until
+		return until
+	}
 	cs.running, cs.since, cs.pendingSince = d.m.cut(), cs.pendingSince, time.Time{}
+	cs.paced, cs.settling = false, time.Time{}
 	d.commits <- cs.running
 	return cs.since.Add(d.cfg.StallAfter)
 }

@@ -180,8 +180,9 @@ func (d *Dispatcher) step(now time.Time, ending bool) (plan, error) {
 	if going && d.m.uncommitted() < d.cfg.UncommittedBudget {
 		hold, again := d.pace.holds(now, d.wanting.Load() > 0, d.m.saturated(now))
 		if hold {
+			d.commit.paced = true
 			p.wait = min(p.wait, again.Sub(now), paceProgress)
-		} else {
+		} else if d.commit.settling.IsZero() {
 			p.admissions = d.admissions
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // memtable is one by itself for as long as it takes to flush it.
 const (
 	defaultCache = 16 << 20
-	memtableSize = 8 << 20
+	memtableSize = 16 << 20
 	memtables    = 3 // writes wait for a flush beyond that
 	maxOpenFiles = 500
 )
@@ -50,7 +50,6 @@ func (s *Store) options(f *fence) *pebble.Options {
 		l.FilterPolicy = bloom.FilterPolicy(10) // most look-ups are for keys that are new
 		l.Compression = func() *sstable.CompressionProfile { return block.SnappyCompression }
 	}
-	o.Levels[len(o.Levels)-1].Compression = func() *sstable.CompressionProfile { return block.ZstdCompression }
 	return o
 }
 
