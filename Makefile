@@ -54,6 +54,7 @@ crash: ## the long forms of the black-box tests: hundreds of kills, 200,000 chan
 .PHONY: robustness
 robustness: ## three etcd processes killed, suspended, cut off, compacted and restored under keyhook, every scenario and every version of etcd (RUN=TestScenarios/restore for one; KEYHOOK_TEST_SEED=n repeats a plan)
 	KEYHOOK_TEST_LONG=1 go test -count=1 -timeout 2h -v -run '$(RUN)' ./test/robustness
+	KEYHOOK_TEST_LONG=1 go test -count=1 -timeout 1h -v -run '^TestEveryVersionOfEtcdIsWatchedAlike$$' ./test
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (30s) each

@@ -6,14 +6,17 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 
 	"keyhook"
 )
@@ -28,8 +31,9 @@ type ClientConfig struct {
 	Timeout time.Duration
 }
 
-// TLSFiles are PEM files. The client certificate is read again for each new
-// connection, so that it can be rotated; the authorities are read once.
+// TLSFiles are PEM files. They are read again for each new connection, so that
+// they can be replaced at any time; while they cannot be used the last ones are
+// that could.
 type TLSFiles struct {
 	CAFile     string // default: the system's authorities
 	CertFile   string // of the client; needs KeyFile
@@ -59,6 +63,10 @@ func Connect(ctx context.Context, cfg ClientConfig) (*clientv3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	var options []grpc.DialOption
+	if cfg.TLS != nil {
+		options = append(options, grpc.WithTransportCredentials(newRotating(cfg, tlsConfig)))
+	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = defaultTimeout
 	}
@@ -77,7 +85,7 @@ func Connect(ctx context.Context, cfg ClientConfig) (*clientv3.Client, error) {
 		DialTimeout:          cfg.Timeout,
 		DialKeepAliveTime:    keepAliveTime,
 		DialKeepAliveTimeout: keepAliveTimeout,
-		DialOptions:          []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: cfg.Timeout})},
+		DialOptions:          append(options, grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: cfg.Timeout})),
 		Logger:               zap.NewNop(), // what goes wrong is in errors
 	})
 	if !stop() {
@@ -134,20 +142,46 @@ func (cfg ClientConfig) tls() (*tls.Config, error) {
 	if (cfg.TLS.CertFile == "") != (cfg.TLS.KeyFile == "") {
 		return nil, errors.New("a client certificate for etcd needs both a certificate and a key")
 	}
-	if certFile, keyFile := cfg.TLS.CertFile, cfg.TLS.KeyFile; certFile != "" {
-		load := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			cert, err := tls.LoadX509KeyPair(certFile, keyFile)
-			if err != nil {
-				return nil, fmt.Errorf("the client certificate for etcd: %w", err)
-			}
-			return &cert, nil
+	if cfg.TLS.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(cfg.TLS.CertFile, cfg.TLS.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("the client certificate for etcd: %w", err)
 		}
-		if _, err := load(nil); err != nil {
-			return nil, err
-		}
-		c.GetClientCertificate = load
+		c.Certificates = []tls.Certificate{cert}
 	}
 	return c, nil
+}
+
+// rotating are credentials whose files are read for each connection.
+type rotating struct {
+	credentials.TransportCredentials // for what is not about a connection
+	cfg                              ClientConfig
+
+	mu   sync.Mutex
+	last *tls.Config // that could be read
+}
+
+func newRotating(cfg ClientConfig, first *tls.Config) *rotating {
+	return &rotating{TransportCredentials: credentials.NewTLS(first), cfg: cfg, last: first}
+}
+
+// ClientHandshake implements [credentials.TransportCredentials].
+func (r *rotating) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return credentials.NewTLS(r.load()).ClientHandshake(ctx, authority, conn)
+}
+
+// Clone implements [credentials.TransportCredentials].
+func (r *rotating) Clone() credentials.TransportCredentials { return newRotating(r.cfg, r.load()) }
+
+// load returns what the files say now. They are replaced one after the other, and
+// may not fit together for a moment.
+func (r *rotating) load() *tls.Config {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, err := r.cfg.tls(); err == nil {
+		r.last = c
+	}
+	return r.last
 }
 
 // ClusterID returns the id of the etcd behind client, by a linearizable read of

@@ -21,9 +21,9 @@ const ServerVariable = "KEYHOOK_TEST_ETCD_SERVER"
 // member is a running etcd.
 type member interface{ stop() }
 
-type embedded struct{ *embed.Etcd }
+type inProcess struct{ *embed.Etcd }
 
-func (e embedded) stop() { e.Close() }
+func (e inProcess) stop() { e.Close() }
 
 // external is a server in a process of its own.
 type external struct {
@@ -41,7 +41,7 @@ func (e *external) stop() {
 }
 
 func (s *Server) startExternal(path string) (*external, error) {
-	e := &external{cmd: exec.Command(path, flags(s.cfg)...), done: make(chan struct{})} //nolint:gosec,noctx // a test names it, and stops it
+	e := &external{cmd: exec.Command(path, flags(s.cfg)...), done: make(chan struct{})} //nolint:noctx // a test stops it
 	e.cmd.Stdout, e.cmd.Stderr = &e.said, &e.said
 	e.cmd.Dir = s.dir
 	if err := e.cmd.Start(); err != nil {

@@ -26,6 +26,8 @@ type Server struct {
 	proxy *proxy
 	etcd  member // nil while it is stopped
 
+	embedded bool
+
 	rootPassword string
 	tls          *TLS
 }
@@ -59,6 +61,17 @@ const startTimeout = 60 * time.Second
 // Start runs a server until the test ends.
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
+	s := prepare(t, externalServer() == "", opts...)
+	s.Start()
+	if s.rootPassword != "" {
+		s.enableAuth()
+	}
+	return s
+}
+
+// prepare returns a server that does not run yet.
+func prepare(t testing.TB, embedded bool, opts ...Option) *Server {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "etcd") // paths of sockets must be short
 	if err != nil {
 		t.Fatal(err)
@@ -68,9 +81,9 @@ func Start(t testing.TB, opts ...Option) *Server {
 			t.Error(err)
 		}
 	})
-	s := &Server{t: t, dir: dir, cfg: embed.NewConfig()}
+	s := &Server{t: t, dir: dir, cfg: embed.NewConfig(), embedded: embedded}
 	socket := func(name string) url.URL { return url.URL{Scheme: "unix", Path: filepath.Join(dir, name)} }
-	if externalServer() != "" { // wants a port, and takes it for a part of the path
+	if !embedded { // wants a port, and takes it for a part of the path
 		socket = func(name string) url.URL { return url.URL{Scheme: "unix", Host: name + ":1"} }
 	}
 	c := s.cfg
@@ -95,38 +108,51 @@ func Start(t testing.TB, opts ...Option) *Server {
 		}
 	}
 	s.proxy = newProxy(t, s.dir, s.tls != nil)
-	if externalServer() != "" {
+	if !embedded {
 		s.proxy.server += ":1"
 	}
 	t.Cleanup(s.Stop)
-	s.Start()
-	if s.rootPassword != "" {
-		s.enableAuth()
-	}
 	return s
 }
 
 // Start runs a stopped server again, on the data that it has.
 func (s *Server) Start() {
 	s.t.Helper()
-	if s.etcd != nil {
-		return
+	if s.etcd == nil {
+		s.begin()
+		s.await()
 	}
-	if path := externalServer(); path != "" {
-		etcd, err := s.startExternal(path)
-		if err != nil {
-			s.t.Fatalf("start etcd: %v", err)
-		}
-		s.etcd = etcd
-		s.proxy.open()
-		s.awaitExternal(etcd)
-		return
+}
+
+// begin starts the server.
+func (s *Server) begin() {
+	s.t.Helper()
+	var err error
+	if s.embedded {
+		var etcd *embed.Etcd
+		etcd, err = embed.StartEtcd(s.cfg)
+		s.etcd = inProcess{etcd}
+	} else {
+		s.etcd, err = s.startExternal(externalServer())
 	}
-	etcd, err := embed.StartEtcd(s.cfg)
 	if err != nil {
+		s.etcd = nil
 		s.t.Fatalf("start etcd: %v", err)
 	}
-	s.etcd = embedded{etcd}
+}
+
+// await waits until the server serves, and lets clients connect.
+func (s *Server) await() {
+	s.t.Helper()
+	if e, ok := s.etcd.(*external); ok {
+		s.proxy.open()
+		s.awaitExternal(e)
+		return
+	}
+	etcd, ok := s.etcd.(inProcess)
+	if !ok {
+		s.t.Fatalf("%T does not run", s.etcd)
+	}
 	timeout := time.NewTimer(startTimeout)
 	defer timeout.Stop()
 	select {
@@ -225,12 +251,15 @@ func (s *Server) ClientAs(user, password string) *clientv3.Client {
 	return s.client(user, password)
 }
 
-func (s *Server) client(user, password string) *clientv3.Client {
+func (s *Server) client(user, password string, endpoints ...string) *clientv3.Client {
 	s.t.Helper()
+	if len(endpoints) == 0 {
+		endpoints = s.Endpoints()
+	}
 	soon := backoff.Config{BaseDelay: 5 * time.Millisecond, Multiplier: 1.6, MaxDelay: 100 * time.Millisecond}
 	c, err := clientv3.New(clientv3.Config{
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: soon, MinConnectTimeout: startTimeout})},
-		Endpoints:   s.Endpoints(), Username: user, Password: password, TLS: s.clientTLS(),
+		Endpoints:   endpoints, Username: user, Password: password, TLS: s.clientTLS(),
 		DialTimeout: startTimeout, Logger: zap.NewNop(),
 	})
 	if err != nil {

@@ -35,7 +35,15 @@ func newTLS(t testing.TB, dir string) *TLS {
 		CAFile: path("ca.pem"), CertFile: path("client.pem"), KeyFile: path("client-key.pem"),
 		serverCert: path("server.pem"), serverKey: path("server-key.pem"), t: t,
 	}
-	f.key = newKey(t)
+	f.RotateAll()
+	return f
+}
+
+// RotateAll replaces the authority, and the certificates of both sides. A server
+// takes its own when it is started again.
+func (f *TLS) RotateAll() {
+	f.t.Helper()
+	f.key = newKey(f.t)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "etcdtest"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
@@ -43,15 +51,14 @@ func newTLS(t testing.TB, dir string) *TLS {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &f.key.PublicKey, f.key)
 	if err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	if f.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	writePEM(t, f.CAFile, "CERTIFICATE", der)
+	writePEM(f.t, f.CAFile, "CERTIFICATE", der)
 	f.issue("server", f.serverCert, f.serverKey)
 	f.RotateClient()
-	return f
 }
 
 // RotateClient replaces the client's certificate and key.
