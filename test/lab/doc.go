@@ -1,5 +1,5 @@
-// Package lab runs the real things in processes of their own: etcd, and keyhook
-// as it is released. Tests start, stop and kill them, and look at them from
+// Package lab runs the real things in processes of their own: etcd, alone or as a
+// cluster of three behind proxies, and keyhook as it is released. Tests start, stop and kill them, and look at them from
 // outside only: by their exit codes, their logs, their HTTP addresses and what
 // the kernel tells of them.
 //

@@ -251,21 +251,33 @@ func owed(st lab.Status, s *stream) int {
 
 // caughtUp waits until keyhook is ready and every range has come to a revision.
 func (r *testRun) caughtUp(revision int64) error {
+	const often = 5 * time.Second // enough to see what a long wait was about
+	last := time.Now()
 	return lab.Poll(r.ctx, func() (bool, error) {
-		st, err := r.keyhook.Status(r.ctx)
-		switch {
-		case err != nil:
-			return false, err
-		case !st.Ready:
-			return false, fmt.Errorf("keyhook is not ready: %s", strings.Join(st.Reasons, "; "))
+		err := r.behind(revision)
+		if err != nil && time.Since(last) > often {
+			last = time.Now()
+			r.story.tell("waiting: %v", err)
 		}
-		for _, rng := range st.Ranges {
-			if rng.Position < revision {
-				return false, fmt.Errorf("%s is at %d, not %d", rng.Range, rng.Position, revision)
-			}
-		}
-		return true, nil
+		return err == nil, err
 	})
+}
+
+// behind says why keyhook has not caught up, nil if it has.
+func (r *testRun) behind(revision int64) error {
+	st, err := r.keyhook.Status(r.ctx)
+	switch {
+	case err != nil:
+		return err
+	case !st.Ready:
+		return fmt.Errorf("keyhook is not ready: %s", strings.Join(st.Reasons, "; "))
+	}
+	for _, rng := range st.Ranges {
+		if rng.Position < revision {
+			return fmt.Errorf("%s is at %d, not %d", rng.Range, rng.Position, revision)
+		}
+	}
+	return nil
 }
 
 // settle waits until nothing can happen any more: etcd rests, and keyhook has
