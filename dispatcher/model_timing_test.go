@@ -118,6 +118,12 @@ func (w *clockwork) take(d *keyhook.Delivery) {
 	}
 	h := w.history[i]
 	name := h.rule + "/" + h.key
+	if before := w.who[name]; before != "" && w.taken[d.ID] == 1 {
+		var j int
+		if _, err := fmt.Sscan(before, &j); err != nil || j > i {
+			w.t.Fatalf("%s was delivered behind %s (%v)", d.ID, before, err)
+		}
+	}
 	if again := w.taken[d.ID] > 1; !again || w.who[name] == d.ID {
 		// A crash forgets what went out since the last commit, the quiet included.
 		quiet := d.Admitted.Sub(w.last[name])
