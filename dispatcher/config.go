@@ -105,8 +105,9 @@ type Observer interface {
 	// Attempt is one request: delivered, retried, dead, held, interrupted, or the
 	// last one of a delivery that was purged meanwhile.
 	Attempt(sink string, outcome keyhook.Outcome, took time.Duration)
-	// Settled is the end of a delivery: delivered, dead, superseded or purged, and
-	// the time since keyhook received its change (0 if it was purged on disk).
+	// Settled is the end of a delivery: delivered, dead, superseded, purged,
+	// cancelled or absorbed, and the time since keyhook received its change, or
+	// since it became due if its rule made it wait; 0 if it was on disk only.
 	Settled(rule, sink string, outcome keyhook.Outcome, endToEnd time.Duration)
 	// Expired says that dead letters of a sink were dropped by [Config.Retention].
 	Expired(sink string, n int)

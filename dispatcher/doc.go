@@ -2,9 +2,9 @@
 // checkpoint. It promises:
 //
 //   - Nothing that was admitted is forgotten: a delivery ends as delivered, as a
-//     dead letter, superseded where its rule asks for that, or purged by somebody.
-//     Until then it is owed, and owed deliveries survive a crash. Dead letters
-//     are kept until they are replayed, discarded, or the retention drops them.
+//     dead letter, superseded or cancelled where its rule asks for that, or
+//     purged by somebody. Until then it is owed, or waits for its time, and
+//     survives a crash. Dead letters are kept until they are replayed, discarded, or the retention drops them.
 //   - Within (rule, send, key) deliveries go out in the order of admission,
 //     retries included. Keys do not wait for each other, rules and sinks neither.
 //   - A crash repeats at most what succeeded since the last commit, under the
@@ -41,4 +41,13 @@
 //
 // A cold chain is on disk only; what stays in memory of it is its place in the
 // index of due times.
+//
+// Deliveries with a [keyhook.Timing] come to their chain only when they are due;
+// until then they are in a timed lane beside it, durable, and not owed.
+//
+//	        for, or within every          due; for: and read up to then
+//	(none) ───────────────────────▶ held ──────────────────────────────▶ admitted to its
+//	   ▲                            │  ▲                                  chain, which
+//	   │ cancelled, or the quiet    │  │ a newer one (every)              leaves a marker
+//	   └────────────────────────────┘  └───────────────────────────────────────┘
 package dispatcher
