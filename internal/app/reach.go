@@ -47,12 +47,17 @@ const reachPatience = 10 * time.Second
 
 // Reach finds the process that holds the data directory, or opens the directory
 // where none does. A process is asked only if it says that it is the one that
-// announced itself there.
+// announced itself there. Commands take turns: a directory that is in use is
+// waited for a little.
 func Reach(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Desk, error) {
 	dir := cfg.Checkpoint.Dir
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, &ReachError{"there is no data directory " + dir, "nothing has run with this configuration; another one is named with -c FILE", err}
 	}
+	return inTurn(ctx, func() (*Desk, error) { return reach(ctx, cfg, log) })
+}
+
+func reach(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Desk, error) {
 	running, unreachable := reachProcess(ctx, cfg)
 	if unreachable == nil {
 		return running, nil
@@ -62,7 +67,7 @@ func Reach(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Desk, er
 	}
 	opened, err := openDirectory(ctx, cfg, log)
 	if errors.Is(err, disk.ErrInUse) {
-		return nil, unreached(dir, unreachable, err)
+		return nil, unreached(cfg.Checkpoint.Dir, unreachable, err)
 	}
 	return opened, err
 }
@@ -70,15 +75,16 @@ func Reach(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Desk, er
 // errNoProcess means that no process has said where it listens.
 var errNoProcess = errors.New("it has not said where it listens")
 
-// unreached says that a process holds the directory and cannot be asked.
+// unreached says that a process holds the directory and cannot be asked. It is
+// ErrInUse unless the process has answered: then waiting changes nothing.
 func unreached(dir string, why, inUse error) error {
-	e := &ReachError{err: why, hint: "look at its log; when it has stopped, the directory is opened without it"}
+	e := &ReachError{err: errors.Join(why, inUse), hint: "look at its log; when it has stopped, the directory is opened without it"}
 	var hinted interface{ Hint() string }
 	switch {
 	case errors.Is(why, errNoProcess):
 		e.hint = "it is starting, or another command is at work: try again"
 	case errors.As(why, &hinted) && hinted.Hint() != "":
-		e.hint = hinted.Hint()
+		e.hint, e.err = hinted.Hint(), why
 	}
 	e.text = fmt.Sprintf("the data directory %s is in use, and the process cannot be asked: %s", dir, why)
 	var found *disk.Error

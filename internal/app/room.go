@@ -17,7 +17,7 @@ const lookForRoom = time.Second
 // openStore takes the data directory. While its disk is full it waits, and
 // answers on the admin address that it is not ready, and why.
 func (r *run) openStore(ctx context.Context) (*disk.Store, error) {
-	store, err := r.takeDisk()
+	store, err := inTurn(ctx, r.takeDisk)
 	if !errors.Is(err, checkpoint.ErrFull) {
 		return store, err
 	}
