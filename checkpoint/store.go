@@ -56,6 +56,10 @@ type Mirror interface {
 	// Lookup returns the entry of key. A missing key is a nil entry.
 	Lookup(ctx context.Context, shard uint32, key []byte) (*Entry, error)
 
+	// LookupAll returns the entries of the first of keys: as many as fit into
+	// maxBytes, about, and at least one. Ascending keys are quickest.
+	LookupAll(ctx context.Context, shard uint32, keys [][]byte, maxBytes int) ([]*Entry, error)
+
 	// Entries yields the entries of r in key order, deleted ones included.
 	Entries(ctx context.Context, shard uint32, r keyhook.Range) iter.Seq2[KeyEntry, error]
 }

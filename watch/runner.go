@@ -42,6 +42,9 @@ type runner struct {
 	// divided is a gap that waits for the end of the revision that the range is in.
 	divided *gapError
 	doubt   doubt
+	// ahead is what the mirror holds of keys that are about to change, or nil of
+	// those that it does not hold. It belongs to the goroutine of admit.
+	ahead map[string]*checkpoint.Entry
 	// unlisted is the revision that the range began at, if it was compacted: what
 	// it changed could not be listed before.
 	unlisted int64
@@ -253,6 +256,7 @@ func (r *runner) take(ctx context.Context, q *queue) (item, error) {
 // Only a few last values are in memory at once, however large the revision is.
 func (r *runner) fill(ctx context.Context, a *assembler, it *item) error {
 	anchor, whole := it.before, (*mvccpb.Event)(nil)
+	known := 0 // before which change the mirror was asked
 	for i, c := range it.changes {
 		if a.full() && i > 0 && a.divisible() {
 			if whole != nil {
@@ -262,6 +266,14 @@ func (r *runner) fill(ctx context.Context, a *assembler, it *item) error {
 			if err := r.emit(ctx, a); err != nil {
 				return err
 			}
+			known = i
+		}
+		if i == known {
+			n, err := r.lookAhead(ctx, a, it.changes[i:])
+			if err != nil {
+				return err
+			}
+			known += n
 		}
 		if err := a.add(ctx, c, it.received); err != nil {
 			return err
@@ -286,6 +298,7 @@ func (r *runner) emit(ctx context.Context, a *assembler) error {
 		r.mismatched(ctx, a.mismatches, a.state.Position)
 	}
 	a.reset(a.state)
+	clear(r.ahead)
 	return nil
 }
 
@@ -353,6 +366,9 @@ func (r *runner) consumerFailed(ctx context.Context, err error) error {
 // lookup returns what the mirror holds of key, or will hold.
 func (r *runner) lookup(ctx context.Context, key []byte) (e *checkpoint.Entry, err error) {
 	if e, ok := r.overlay.lookup(key); ok {
+		return e, nil
+	}
+	if e, ok := r.ahead[string(key)]; ok {
 		return e, nil
 	}
 	err = r.askMirror(ctx, func() (err error) {

@@ -411,6 +411,24 @@ func (m *Memory) Lookup(ctx context.Context, number uint32, key []byte) (*checkp
 	return nil, nil
 }
 
+// LookupAll implements [checkpoint.Mirror].
+func (m *Memory) LookupAll(ctx context.Context, number uint32, keys [][]byte, maxBytes int) (found []*checkpoint.Entry, err error) {
+	for _, key := range keys {
+		e, err := m.Lookup(ctx, number, key)
+		if err != nil {
+			return nil, err
+		}
+		if e != nil {
+			maxBytes -= len(e.Value)
+		}
+		if maxBytes < 0 && len(found) > 0 {
+			break
+		}
+		found = append(found, e)
+	}
+	return found, nil
+}
+
 // Entries implements [checkpoint.Mirror].
 func (m *Memory) Entries(ctx context.Context, number uint32, r keyhook.Range) iter.Seq2[checkpoint.KeyEntry, error] {
 	return func(yield func(checkpoint.KeyEntry, error) bool) {

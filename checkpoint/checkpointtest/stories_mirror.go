@@ -3,6 +3,7 @@ package checkpointtest
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"keyhook"
 	"keyhook/checkpoint"
@@ -65,6 +66,20 @@ var mirrorStories = []story{
 			t.same("to the end", t.keys(0, between("b\x00", "")), []string{"b\x00", "\xff\xff"})
 			t.same("a high prefix", t.keys(0, keyhook.Prefix([]byte("\xff"))), []string{"\xff\xff"})
 			t.same("none", t.keys(0, between("c", "d")), []string(nil))
+		})
+	}},
+	{"keys are looked up together", func(t *teller) {
+		large := strings.Repeat("x", 600)
+		t.commit(checkpoint.Commit{Ranges: []checkpoint.RangeState{at(everything, 1)}, Mirror: []checkpoint.MirrorChange{
+			put("a", "1", 1), put("aa", "2", 1), deleted("b", "3", 1, 3), put("c", large, 1), put("d", large, 1), put("\xff", "4", 1),
+		}})
+		t.everAfter(func() {
+			t.same("all", t.lookupAll(0, 1<<20, "", "a", "aa", "ab", "b", "\xff", "\xff\xff"), []string{"-", "1", "2", "-", "3", "4", "-"})
+			t.same("in any order", t.lookupAll(0, 1<<20, "b", "a", "x", "a"), []string{"3", "1", "-", "1"})
+			t.same("what fits", t.lookupAll(0, 1000, "a", "c", "d", "x"), []string{"1", large})
+			t.same("one at least", t.lookupAll(0, 10, "c", "d"), []string{large})
+			t.same("another shard's", t.lookupAll(1, 1<<20, "a"), []string{"-"})
+			t.same("none", t.lookupAll(0, 1<<20), []string(nil))
 		})
 	}},
 	{"mirrors of shards do not meet", func(t *teller) {

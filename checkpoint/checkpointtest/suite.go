@@ -135,6 +135,27 @@ func (t *teller) lookup(shard uint32, key string) *checkpoint.Entry {
 	return e
 }
 
+// lookupAll returns the values of the entries that are found; "-" for none.
+func (t *teller) lookupAll(shard uint32, maxBytes int, keys ...string) (values []string) {
+	t.Helper()
+	var all [][]byte
+	for _, key := range keys {
+		all = append(all, []byte(key))
+	}
+	found, err := t.b.LookupAll(t.Context(), shard, all, maxBytes)
+	if err != nil {
+		t.Fatalf("look up all: %v", err)
+	}
+	for _, e := range found {
+		if e == nil {
+			values = append(values, "-")
+			continue
+		}
+		values = append(values, string(e.Value))
+	}
+	return values
+}
+
 // keys returns the keys of r in the mirror.
 func (t *teller) keys(shard uint32, r keyhook.Range) (keys []string) {
 	t.Helper()

@@ -11,9 +11,11 @@ import (
 )
 
 // What the database may hold in memory. A commit that is larger than half of a
-// memtable is one by itself for as long as it takes to flush it.
+// memtable is one by itself for as long as it takes to flush it. Memtables count
+// towards the cache: if it were not larger than all of them, it would keep no
+// block while much is written, and each look-up would read filters from files.
 const (
-	defaultCache = 16 << 20
+	defaultCache = memtables*memtableSize + 16<<20
 	memtableSize = 16 << 20
 	memtables    = 3 // writes wait for a flush beyond that
 	maxOpenFiles = 500

@@ -385,6 +385,59 @@ func (db *database) lookup(key []byte) (*checkpoint.Entry, error) {
 	return e, errors.Join(err, closer.Close())
 }
 
+// LookupAll implements [checkpoint.Mirror].
+func (s *Store) LookupAll(ctx context.Context, shard uint32, keys [][]byte, maxBytes int) ([]*checkpoint.Entry, error) {
+	db, err := s.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.release(db)
+	found, err := db.lookupAll(ctx, shard, keys, maxBytes)
+	return found, s.failed(db, err)
+}
+
+// lookupAll looks keys up with one iterator: it keeps tables and blocks at hand
+// that each look-up by itself would open anew, and asks their filters first.
+func (db *database) lookupAll(ctx context.Context, shard uint32, keys [][]byte, maxBytes int) (found []*checkpoint.Entry, err error) {
+	b := all(shard, kindMirror)
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: b.lower, UpperBound: b.upper})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closeErr := it.Close(); err == nil { // it repeats what went wrong before
+			err = closeErr
+		}
+	}()
+	var name []byte
+	for _, key := range keys {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		name = named(name, shard, kindMirror, key)
+		if !it.SeekPrefixGE(name) || !bytes.Equal(it.Key(), name) {
+			if err := it.Error(); err != nil {
+				return nil, err
+			}
+			found = append(found, nil)
+			continue
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return nil, err
+		}
+		if maxBytes -= len(v); maxBytes < 0 && len(found) > 0 {
+			break
+		}
+		e, err := record.DecodeEntry(v)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, e)
+	}
+	return found, nil
+}
+
 // Entries implements [checkpoint.Mirror].
 func (s *Store) Entries(ctx context.Context, shard uint32, r keyhook.Range) iter.Seq2[checkpoint.KeyEntry, error] {
 	return each(ctx, s, within(shard, kindMirror, r), func(key, value []byte) (checkpoint.KeyEntry, error) {

@@ -29,7 +29,9 @@ type Config struct {
 	// Reserve is how many bytes a commit leaves free on the disk, beyond what it
 	// may take itself. Default 64 MiB; negative: none.
 	Reserve int64
-	// CacheSize bounds the cache of what is on the disk, in bytes. Default 16 MiB.
+	// CacheSize bounds the cache of what is on the disk and what waits to be put
+	// there, in bytes together. Default 64 MiB, of which 16 MiB are never taken by
+	// what waits.
 	CacheSize int64
 	// Logger is told of failures. Default: nobody.
 	Logger *slog.Logger

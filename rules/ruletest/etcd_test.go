@@ -184,6 +184,15 @@ func (o *onlooker) Lookup(_ context.Context, _ uint32, key []byte) (*checkpoint.
 	return o.mirror[string(key)], nil
 }
 
+func (o *onlooker) LookupAll(_ context.Context, _ uint32, keys [][]byte, _ int) (found []*checkpoint.Entry, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, key := range keys {
+		found = append(found, o.mirror[string(key)])
+	}
+	return found, nil
+}
+
 func (o *onlooker) Entries(context.Context, uint32, keyhook.Range) iter.Seq2[checkpoint.KeyEntry, error] {
 	return func(func(checkpoint.KeyEntry, error) bool) {}
 }
