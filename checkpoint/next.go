@@ -67,9 +67,7 @@ func (r RangeState) clone() RangeState {
 		r.Seed = &seed
 	}
 	if r.Anchor != nil {
-		anchor := *r.Anchor
-		anchor.Key = bytes.Clone(anchor.Key)
-		r.Anchor = &anchor
+		r.Anchor = r.Anchor.clone()
 	}
 	if r.Repair != nil {
 		repair := *r.Repair
@@ -77,6 +75,15 @@ func (r RangeState) clone() RangeState {
 		r.Repair = &repair
 	}
 	return r
+}
+
+func (a *Anchor) clone() *Anchor {
+	c := *a
+	c.Key = bytes.Clone(a.Key)
+	if a.Put != nil {
+		c.Put = a.Put.clone()
+	}
+	return &c
 }
 
 func (s *State) setRanges(c *Commit) error {

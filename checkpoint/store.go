@@ -154,6 +154,9 @@ type Anchor struct {
 	Key       []byte
 	Revision  int64
 	ValueHash uint64 // xxHash64 of the value; 0 for a Delete
+	// Put is an older change that was a Put. A Delete has one if any is known: that
+	// a key is gone says little of a history.
+	Put *Anchor
 }
 
 // Lane is one stream of deliveries: what one send of one rule owes to one sink.

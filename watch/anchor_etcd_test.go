@@ -17,7 +17,7 @@ import (
 func TestAnEtcdThatWasSetUpAnewHaltsTheRange(t *testing.T) {
 	for _, c := range []struct {
 		name          string
-		before, after []string // puts, from revision 2
+		before, after []string // puts and deletions, from revision 2
 		keys          int      // of them before the range is watched
 		want          string
 	}{
@@ -41,6 +41,14 @@ func TestAnEtcdThatWasSetUpAnewHaltsTheRange(t *testing.T) {
 			"the last change came again, and was changed",
 			[]string{"/a/k=1", "/b/x=1", "/b/x=2"}, []string{"/a/k=1", "/a/k=2", "/b/x=1", "/b/x=2"}, 0, "the change of revision 2",
 		},
+		{
+			"the last change was a deletion, and the key is not there either",
+			[]string{"/a/k=1", "/a/l=1", "/a/k"}, []string{"/a/m=1", "/b/x=1", "/b/x=2", "/b/x=3"}, 1, "the change of revision 3",
+		},
+		{
+			"the last changes were deletions",
+			[]string{"/a/k=1", "/a/l=1", "/a/k", "/a/l", "/b/x=1"}, []string{"/b/x=1", "/b/x=2", "/b/x=3", "/b/x=4", "/b/x=5", "/b/x=6"}, 1, "the change of revision 3",
+		},
 	} {
 		for _, running := range []bool{false, true} {
 			name := c.name + ", while keyhook was down"
@@ -49,10 +57,13 @@ func TestAnEtcdThatWasSetUpAnewHaltsTheRange(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				f := newFixture(t)
-				write := func(puts []string) (rev int64) {
-					for _, kv := range puts {
-						key, value, _ := strings.Cut(kv, "=")
-						rev = f.put(key, value)
+				write := func(changes []string) (rev int64) {
+					for _, kv := range changes {
+						if key, value, put := strings.Cut(kv, "="); put {
+							rev = f.put(key, value)
+						} else {
+							rev = f.del(key)
+						}
 					}
 					return rev
 				}

@@ -313,9 +313,12 @@ func (c *catchUp) complete(ctx context.Context, rd *reader) ([]*segment, error) 
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxVerifying)
 	g.Go(func() error { return c.recognise(ctx, rd.pos, rd.anchor) })
+	anchor := rd.anchor
 	for _, s := range ready {
 		if last := s.last(); last != nil {
-			g.Go(func() error { return c.recognise(ctx, keyhook.After(s.end-1), anchorOf(last)) })
+			anchor = anchorAfter(anchor, last)
+			behind := anchor
+			g.Go(func() error { return c.recognise(ctx, keyhook.After(s.end-1), behind) })
 		}
 	}
 	if err := g.Wait(); err != nil {

@@ -69,6 +69,11 @@ func divide(o checkpoint.RangeState, part keyhook.Range) checkpoint.RangeState {
 	s := checkpoint.RangeState{Range: part, Position: o.Position, Forgotten: o.Forgotten, Epoch: o.Epoch}
 	if o.Anchor != nil && part.Contains(o.Anchor.Key) {
 		s.Anchor = o.Anchor
+		if put := o.Anchor.Put; put != nil && !part.Contains(put.Key) {
+			alone := *o.Anchor
+			alone.Put = nil
+			s.Anchor = &alone
+		}
 	}
 	if o.Repair != nil { // it begins anew, and finds what is left
 		s.Repair = &checkpoint.Repair{

@@ -126,7 +126,7 @@ func (rd *reader) leave() {
 		return
 	}
 	rd.pos = keyhook.After(rd.rev)
-	rd.anchor = anchorOf(rd.last)
+	rd.anchor = anchorAfter(rd.anchor, rd.last)
 	rd.last = nil
 }
 

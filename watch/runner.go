@@ -260,7 +260,7 @@ func (r *runner) fill(ctx context.Context, a *assembler, it *item) error {
 	for i, c := range it.changes {
 		if a.full() && i > 0 && a.divisible() {
 			if whole != nil {
-				anchor, whole = anchorOf(whole), nil
+				anchor, whole = anchorAfter(anchor, whole), nil
 			}
 			a.state.Anchor = anchor
 			if err := r.emit(ctx, a); err != nil {

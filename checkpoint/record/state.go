@@ -110,6 +110,24 @@ type anchorRecord struct {
 	Key       []byte `cbor:"2,keyasint,omitempty"`
 	Revision  int64  `cbor:"3,keyasint"`
 	ValueHash uint64 `cbor:"4,keyasint,omitempty"`
+
+	Put *anchorRecord `cbor:"5,keyasint,omitempty"`
+}
+
+func anchorRecordOf(a *checkpoint.Anchor) *anchorRecord {
+	if a == nil {
+		return nil
+	}
+	return &anchorRecord{Type: uint8(a.Type), Key: a.Key, Revision: a.Revision, ValueHash: a.ValueHash, Put: anchorRecordOf(a.Put)}
+}
+
+func (rec *anchorRecord) anchor() *checkpoint.Anchor {
+	if rec == nil {
+		return nil
+	}
+	return &checkpoint.Anchor{
+		Type: keyhook.EventType(rec.Type), Key: rec.Key, Revision: rec.Revision, ValueHash: rec.ValueHash, Put: rec.Put.anchor(),
+	}
 }
 
 // EncodeRange appends r.
@@ -128,9 +146,7 @@ func EncodeRange(buf *bytes.Buffer, r *checkpoint.RangeState) error {
 	if s := r.Seed; s != nil {
 		rec.Seed = &seedRecord{Revision: s.Revision, Cursor: s.Cursor, Emit: s.Emit}
 	}
-	if a := r.Anchor; a != nil {
-		rec.Anchor = &anchorRecord{Type: uint8(a.Type), Key: a.Key, Revision: a.Revision, ValueHash: a.ValueHash}
-	}
+	rec.Anchor = anchorRecordOf(r.Anchor)
 	return encode(buf, &rec)
 }
 
@@ -155,11 +171,7 @@ func DecodeRange(b []byte) (checkpoint.RangeState, error) {
 	if s := rec.Seed; s != nil {
 		r.Seed = &checkpoint.Seed{Revision: s.Revision, Cursor: s.Cursor, Emit: s.Emit}
 	}
-	if a := rec.Anchor; a != nil {
-		r.Anchor = &checkpoint.Anchor{
-			Type: keyhook.EventType(a.Type), Key: a.Key, Revision: a.Revision, ValueHash: a.ValueHash,
-		}
-	}
+	r.Anchor = rec.Anchor.anchor()
 	return r, nil
 }
 
