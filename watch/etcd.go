@@ -23,7 +23,8 @@ import (
 
 // history is what is asked of etcd.
 type history interface {
-	// head reads linearizably, with the permission that the range needs.
+	// head reads linearizably, with a permission that the range needs: of one key,
+	// because etcd counts the keys of a range that is asked for.
 	head(ctx context.Context, r keyhook.Range) (head, error)
 	// at returns what key held at revision rev; nil if nothing. errCompacted if
 	// that is gone.
@@ -101,8 +102,8 @@ func (e *etcd) read(ctx context.Context, req *etcdserverpb.RangeRequest, maxByte
 }
 
 func (e *etcd) head(ctx context.Context, r keyhook.Range) (head, error) {
-	key, end := bounds(r)
-	resp, err := e.read(ctx, &etcdserverpb.RangeRequest{Key: key, RangeEnd: end, Limit: 1, KeysOnly: true}, math.MaxInt32)
+	key, _ := bounds(r)
+	resp, err := e.read(ctx, &etcdserverpb.RangeRequest{Key: key, KeysOnly: true}, math.MaxInt32)
 	if err != nil {
 		return head{}, err
 	}
