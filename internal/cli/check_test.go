@@ -27,7 +27,7 @@ func TestCheckWarnsOfWhatLooksWrong(t *testing.T) {
 	dir := write(t, map[string]string{"keyhook.yaml": goodConfig, "rules/one.yaml": questionable})
 	path := filepath.Join(dir, "keyhook.yaml")
 	code, stdout, stderr := keyhook("check", "-c", path)
-	want := "warning: " + filepath.Join(dir, "rules/one.yaml") + ":6:11: when: it never holds: it is false for every creation, update and deletion\n" +
+	want := "warning: " + filepath.Join(dir, "rules", "one.yaml") + ":6:11: when: it never holds: it is false for every creation, update and deletion\n" +
 		"    event.type is \"PUT\" or \"DELETE\"\n" +
 		"    6 |     when: event.type == \"put\"\n" +
 		"      |           ^^^^^\n"
