@@ -4,7 +4,8 @@
 //   - Nothing that was admitted is forgotten: a delivery ends as delivered, as a
 //     dead letter, superseded or cancelled where its rule asks for that, or
 //     purged by somebody. Until then it is owed, or waits for its time, and
-//     survives a crash. Dead letters are kept until they are replayed, discarded, or the retention drops them.
+//     survives a crash. Dead letters are kept until they are replayed,
+//     discarded, or the retention drops them.
 //   - Within (rule, send, key) deliveries go out in the order of admission,
 //     retries included. Keys do not wait for each other, rules and sinks neither.
 //   - A crash repeats at most what succeeded since the last commit, under the

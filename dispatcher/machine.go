@@ -56,6 +56,7 @@ type machine struct {
 	held       map[uint64]*item // in memory, of what waits for its time, by ordinal
 	heldBytes  int64
 	overdue    []*timer // that wait for reading
+	latest     instant  // when the last of them was due
 	reading    reading
 	toFetch    []fetch
 	fetching   int
@@ -93,7 +94,7 @@ func newMachine(cfg *Config) *machine {
 		shard: cfg.Shard, term: cfg.Term, budget: cfg.MemoryBudget, jitter: cfg.Rand,
 		retention: cfg.Retention, story: cfg.Story, rules: cfg.Rules, newBreaker: newBreaker, expired: make(map[string]int),
 		sinks: make(map[string]*sink), lanes: make(map[laneName]*lane), numbers: make(map[uint32]*lane),
-		nextOrdinal: 1, nextLane: 1, timedLanes: make(map[uint32]*lane), reading: reading{asked: past},
+		nextOrdinal: 1, nextLane: 1, timedLanes: make(map[uint32]*lane), latest: past, reading: reading{asked: past},
 	}
 	if cfg.breakers != nil {
 		m.newBreaker = cfg.breakers

@@ -179,7 +179,7 @@ func (d *Dispatcher) lookOnce(ctx context.Context) error {
 	d.mu.Lock()
 	at := d.moment(time.Now()).now
 	top := d.m.reading.top()
-	_, wanted := d.m.unread()
+	wanted := d.m.unread()
 	d.mu.Unlock()
 	if !wanted {
 		return nil

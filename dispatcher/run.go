@@ -145,7 +145,7 @@ func (d *Dispatcher) step(now time.Time, ending bool) (plan, error) {
 	sooner := func(at time.Duration) { wait = max(0, min(wait, at)) }
 	if going {
 		d.m.tick(t)
-		if _, unread := d.m.unread(); unread {
+		if d.m.unread() {
 			notify(d.looks)
 		}
 		d.toLoad = append(d.toLoad, d.m.nextLoads(t)...)

@@ -37,6 +37,7 @@ type timer struct {
 	// The delivery is due, and waits for what is said of its key to be read; or
 	// for itself to be read from disk.
 	overdue, loading bool
+	listed           bool // among those that are overdue, or were
 }
 
 // timers are the timers of all lanes.

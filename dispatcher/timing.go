@@ -253,8 +253,9 @@ func (m *machine) fire(t moment) {
 		switch {
 		case tm.held != 0 && tm.stage == keyhook.Holding:
 			tm.overdue = true
-			m.overdue = append(m.overdue, tm)
-			m.reading.changed = true
+			if m.awaits(t, l, tm) {
+				m.list(tm)
+			}
 		case tm.held != 0:
 			m.ready(t, l, tm)
 		default:
@@ -267,6 +268,18 @@ func (m *machine) fire(t moment) {
 	m.prove(t)
 }
 
+// list puts a timer among those that are overdue.
+func (m *machine) list(tm *timer) {
+	m.latest = max(m.latest, tm.due)
+	if !tm.listed {
+		tm.listed = true
+		m.overdue = append(m.overdue, tm)
+	}
+	if len(m.overdue) > 2*len(m.timers.of)+100 {
+		m.reading.changed = true // most of them were cancelled: forget those
+	}
+}
+
 // prove lets go what has been held for long enough, as far as everything that
 // could have cancelled it until it was due is known to have been read.
 func (m *machine) prove(t moment) {
@@ -276,23 +289,11 @@ func (m *machine) prove(t moment) {
 	m.reading.changed = false
 	kept := m.overdue[:0]
 	for _, tm := range m.overdue {
+		tm.listed = tm.overdue // if not, it was cancelled
 		if !tm.overdue {
-			continue // it was cancelled
+			continue
 		}
-		l := m.numbers[tm.place.lane]
-		until, watched := m.reading.until(l.watches)
-		switch {
-		case !watched && l.known:
-			// Nobody could cancel it.
-			m.dropHeld(l, tm, keyhook.Cancelled)
-			if tm.window <= t.now {
-				tm.window = past
-			}
-			m.unstand(l, tm)
-		case until >= tm.due:
-			tm.overdue = false
-			m.ready(t, l, tm)
-		default:
+		if tm.listed = m.awaits(t, m.numbers[tm.place.lane], tm); tm.listed {
 			kept = append(kept, tm)
 		}
 	}
@@ -300,16 +301,30 @@ func (m *machine) prove(t moment) {
 	m.overdue = kept
 }
 
-// unread returns the moment up to which must be known to have been read what is
-// not; false if nothing waits for that.
-func (m *machine) unread() (until instant, ok bool) {
-	for _, tm := range m.overdue {
-		if tm.overdue && tm.due > m.reading.asked && (!ok || tm.due > until) {
-			until, ok = tm.due, true
+// awaits reports whether what is due has to wait for reading. If not, it goes its
+// way.
+func (m *machine) awaits(t moment, l *lane, tm *timer) bool {
+	until, watched := m.reading.until(l.watches)
+	switch {
+	case !watched && l.known:
+		// Nobody could cancel it.
+		m.dropHeld(l, tm, keyhook.Cancelled)
+		if tm.window <= t.now {
+			tm.window = past
 		}
+		m.unstand(l, tm)
+	case until >= tm.due:
+		tm.overdue = false
+		m.ready(t, l, tm)
+	default:
+		return true
 	}
-	return until, ok
+	return false
 }
+
+// unread reports whether something waits for more to be read than has been asked
+// for.
+func (m *machine) unread() bool { return len(m.overdue) > 0 && m.latest > m.reading.asked }
 
 // ready makes a delivery owed that was held, once it is in memory.
 func (m *machine) ready(t moment, l *lane, tm *timer) {
