@@ -129,7 +129,11 @@ func (s *Server) backlogRequest(w http.ResponseWriter, r *http.Request, g *guard
 
 // read reads a request.
 func read(w http.ResponseWriter, r *http.Request, into any) error {
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	return readUpTo(w, r, maxBody, into)
+}
+
+func readUpTo(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(into)
 	if err == nil && dec.More() {

@@ -39,6 +39,9 @@ type Config struct {
 	Backlog backlog.Desk
 	// Audit compares what is known with etcd; nil: there is no such page.
 	Audit Auditor
+	// Compare compares what runs with another configuration; nil: there is no such
+	// page. It must not block.
+	Compare Comparer
 	// Metrics serves /metrics; nil: there is no such page.
 	Metrics http.Handler
 	// Logger is told of requests that fail on this side; default: none is.
@@ -136,6 +139,9 @@ func (s *Server) routes() http.Handler {
 	}
 	if s.cfg.Audit != nil {
 		s.auditRoute(mux)
+	}
+	if s.cfg.Compare != nil {
+		s.compareRoute(mux)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")

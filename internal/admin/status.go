@@ -1,6 +1,10 @@
 package admin
 
-import "time"
+import (
+	"time"
+
+	"keyhook/internal/compare"
+)
 
 // Status is the state of a process, as /api/v1/status shows it. It holds no
 // secret.
@@ -68,6 +72,8 @@ type Rules struct {
 	// Stale: the files could not be loaded since, and Error says why.
 	Stale bool   `json:"stale"`
 	Error string `json:"error,omitempty"`
+	// Changes are what the last reload has changed, at LoadedAt.
+	Changes *compare.Changes `json:"changes,omitempty"`
 }
 
 // Sink is what one sink is owed.

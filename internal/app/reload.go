@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"keyhook"
+	"keyhook/internal/compare"
 	"keyhook/internal/config"
 	"keyhook/internal/strictyaml"
 	"keyhook/rules"
@@ -19,9 +20,11 @@ type rulesState struct {
 	set    *rules.Set
 	ranges []keyhook.Range
 	loaded time.Time
-	digest string // of the files as they were last looked at
-	stale  error  // why those files do not run; nil if they do
-	config string // digest of keyhook.yaml as it was last looked at
+	// changes are what the last reload made of the set before; nil before one.
+	changes *compare.Changes
+	digest  string // of the files as they were last looked at
+	stale   error  // why those files do not run; nil if they do
+	config  string // digest of keyhook.yaml as it was last looked at
 }
 
 // reloads loads the rules when their files change, and whenever it is told to.
@@ -79,8 +82,11 @@ func (r *run) reload(seen listing) bool {
 	set, problems := files.compile(cfg, running, nil)
 	err := problems.Err()
 	unchanged := err == nil && same && !stale && sameSinks(running.Sinks(), set.Sinks())
+	var changes *compare.Changes
 	if err == nil && !unchanged {
-		err = r.install(set)
+		key := compare.NewKey()
+		changes = compare.Compare(inventory(cfg, running, rangesOf(cfg, running), key), inventory(cfg, set, rangesOf(cfg, set), key))
+		err = r.install(set, changes)
 	}
 	switch {
 	case err != nil:
@@ -88,7 +94,8 @@ func (r *run) reload(seen listing) bool {
 	case unchanged:
 		r.log.Info("the rules were read again and are as they were", "rules", len(set.Rules()), "sinks", len(set.Sinks()))
 	default:
-		r.log.Info("rules reloaded", "rules", len(set.Rules()), "sinks", len(set.Sinks()), "ranges", rangeNames(rangesOf(cfg, set)))
+		r.log.Info("rules reloaded", append([]any{"rules", len(set.Rules()), "sinks", len(set.Sinks()), "ranges", rangeNames(rangesOf(cfg, set))},
+			changeAttrs(changes)...)...)
 		r.logWarnings(set.Warnings())
 	}
 	if hook := r.opts.Hooks.Reloaded; hook != nil {
@@ -117,7 +124,7 @@ func sameSinks(a, b []rules.SinkSpec) bool {
 
 // install puts a set in place of the one that runs: first the sinks that it
 // sends to, then the rules, then the ranges that they need.
-func (r *run) install(set *rules.Set) error {
+func (r *run) install(set *rules.Set, changes *compare.Changes) error {
 	all, err := r.sinks(set)
 	if err != nil {
 		return err
@@ -134,6 +141,7 @@ func (r *run) install(set *rules.Set) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rules.set, r.rules.ranges, r.rules.loaded, r.rules.stale = set, ranges, time.Now(), nil
+	r.rules.changes = changes
 	if r.watcher == nil {
 		return nil
 	}

@@ -189,6 +189,7 @@ func (r *run) listen(ctx context.Context, status func() admin.Status, alive func
 		Alive:   alive,
 		Backlog: desk,
 		Audit:   r.audit,
+		Compare: r.compare,
 		Metrics: r.metrics.Handler(),
 		Logger:  r.log,
 	})

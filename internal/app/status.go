@@ -128,7 +128,7 @@ func (r *run) status() admin.Status {
 		Source:    p.dispatcher.Identity.Source,
 		Epoch:     p.dispatcher.Identity.Epoch,
 		Etcd:      admin.Etcd{Revision: p.watch.Revision, CompactedRevision: p.watch.Compacted},
-		Rules:     admin.Rules{Count: len(p.rules.set.Rules()), LoadedAt: p.rules.loaded, Stale: p.rules.stale != nil},
+		Rules:     admin.Rules{Count: len(p.rules.set.Rules()), LoadedAt: p.rules.loaded, Stale: p.rules.stale != nil, Changes: p.rules.changes},
 		Commit: admin.Commit{
 			Sequence: p.dispatcher.Sequence,
 			LastAt:   admin.At(p.dispatcher.LastCommit),

@@ -16,6 +16,7 @@ import (
 
 	"keyhook"
 	"keyhook/internal/app"
+	"keyhook/internal/compare"
 	"keyhook/internal/strictyaml"
 	"keyhook/rules"
 )
@@ -24,6 +25,7 @@ func checkCommand() *cobra.Command {
 	var path string
 	var format output
 	var strict bool
+	var against string
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration and the rules, without connecting to anything",
@@ -34,7 +36,13 @@ then 2. Nothing is connected to, and no secret is shown.
 What looks wrong is a warning: conditions that can never hold, or always do; rules
 that do what another one does; fields that may not be there; sinks that nothing is
 sent to, give up early or write to the etcd that is watched. With --strict a
-warning makes the exit code 1.`,
+warning makes the exit code 1.
+
+With --against running it says what would change if the process that runs with
+the same data directory took these files: rules, sinks and ranges added, removed,
+changed and renamed, what removed ones still owe, and settings that need a restart.
+--against FILE compares with another keyhook.yaml instead. Nothing is changed; that
+there are differences is no failure.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			plan, err := app.Check(path)
@@ -46,6 +54,12 @@ warning makes the exit code 1.`,
 				return err
 			}
 			s := summarize(plan)
+			if against != "" {
+				if s.Changes, err = changesAgainst(cmd.Context(), against, plan); err != nil {
+					return err
+				}
+				s.against = against
+			}
 			if format == forPrograms {
 				err = printJSON(cmd.OutOrStdout(), s)
 			} else if err = s.print(cmd.OutOrStdout()); err == nil {
@@ -64,6 +78,7 @@ warning makes the exit code 1.`,
 	configFlag(cmd, &path, defaultConfig, "the configuration")
 	outputFlag(cmd, &format)
 	cmd.Flags().BoolVar(&strict, "strict", false, "fail if there are warnings")
+	cmd.Flags().StringVar(&against, "against", "", "say what would change, against what is `running` or another configuration file")
 	return cmd
 }
 
@@ -99,6 +114,9 @@ type summary struct {
 	Rules     []rule    `json:"rules"`
 	Sinks     []sink    `json:"sinks"`
 	Warnings  []warning `json:"warnings"`
+	// Changes are against what was asked for, if anything was.
+	Changes *compare.Changes `json:"changes,omitempty"`
+	against string
 }
 
 // span is a range of keys, [start, end).
@@ -285,7 +303,10 @@ func (s *summary) print(out io.Writer) error {
 			fmt.Fprintf(w, "  \t  %s\n", secret)
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil || s.Changes == nil {
+		return err
+	}
+	return printChanges(out, s.against, s.Changes)
 }
 
 func counted(n int, what string) string {

@@ -1,4 +1,4 @@
-package app
+package compare
 
 import (
 	"strings"
@@ -29,7 +29,7 @@ func TestWhatOfARangeIsNotWanted(t *testing.T) {
 			want = append(want, rng(text))
 		}
 		var lost []string
-		for _, part := range uncovered(rng(tt.old), want) {
+		for _, part := range Uncovered(rng(tt.old), want) {
 			lost = append(lost, string(part.Start)+"-"+string(part.End))
 		}
 		if got := strings.Join(lost, " "); got != tt.lost {
