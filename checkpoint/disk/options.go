@@ -16,7 +16,7 @@ import (
 // block while much is written, and each look-up would read filters from files.
 const (
 	defaultCache = memtables*memtableSize + 16<<20
-	memtableSize = 16 << 20
+	memtableSize = 8 << 20
 	memtables    = 3 // writes wait for a flush beyond that
 	maxOpenFiles = 500
 )

@@ -30,7 +30,7 @@ type Config struct {
 	// may take itself. Default 64 MiB; negative: none.
 	Reserve int64
 	// CacheSize bounds the cache of what is on the disk and what waits to be put
-	// there, in bytes together. Default 64 MiB, of which 16 MiB are never taken by
+	// there, in bytes together. Default 40 MiB, of which 16 MiB are never taken by
 	// what waits.
 	CacheSize int64
 	// Logger is told of failures. Default: nobody.
