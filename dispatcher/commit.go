@@ -77,7 +77,7 @@ func (d *Dispatcher) nextCommit(now time.Time, final bool) time.Time {
 	if now.Before(at) && !final && len(d.waiters) == 0 && d.m.pend.bytes < d.cfg.UncommittedBudget/2 {
 		return at
 	}
-	if until := at.Add(d.cfg.CommitInterval / settleShare); cs.paced && !final && now.Before(until) && d.m.busy(now) {
+	if until := at.Add(d.cfg.CommitInterval / settleShare); cs.paced && !final && now.Before(until) && d.m.busy() {
 		cs.settling = until
 		return until
 	}

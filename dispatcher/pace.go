@@ -86,7 +86,7 @@ func (m *machine) saturated(now time.Time) bool {
 
 // busy reports whether all sinks that make progress have more to do than what is
 // in flight: a short pause of intake costs none of them anything.
-func (m *machine) busy(now time.Time) bool {
+func (m *machine) busy() bool {
 	for _, s := range m.order {
 		if s.open() && s.defined && !s.breakerOpen() && s.ready == 0 {
 			return false
