@@ -206,6 +206,32 @@ var storeStories = []story{
 			t.same("owed", t.owed(0)[0].Retry, want.Retry)
 		})
 	}},
+	{"a lane that is renamed keeps what it owes, and what waits beside it", func(t *teller) {
+		c := lane1()
+		c.Lanes = append(c.Lanes, checkpoint.Lane{Number: 2, Rule: "failover", Send: "page", Sink: "pager", Timed: true})
+		waits := delivery(2)
+		waits.Chain, waits.Timing = []byte("per:batman"), keyhook.Timing{For: time.Minute, Every: time.Hour}
+		waits.Group = []*keyhook.Event{waits.Event, delivery(3).Event}
+		waits.Retry = keyhook.Retry{Stage: keyhook.Holding, Due: noon.Add(time.Minute)}
+		c.Admitted = []checkpoint.Admission{admission(1, 1), {Lane: 2, Chain: 1, Delivery: waits}}
+		t.commit(c)
+		renamed := []checkpoint.Lane{
+			{Number: 1, Rule: "new-leader", Send: "oncall", Sink: "oncall"},
+			{Number: 2, Rule: "new-leader", Send: "oncall", Sink: "oncall", Timed: true},
+		}
+		t.commit(checkpoint.Commit{Lanes: renamed})
+		t.everAfter(func() {
+			t.same("lanes", t.load(0).Lanes, renamed)
+			owed := t.owed(0)
+			t.same("owed", len(owed), 2)
+			t.same("stage", owed[1].Retry, waits.Retry)
+			ds, err := t.b.Read(t.Context(), 0, 2, 1, 0, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.same("deliveries", ds, []*keyhook.Delivery{waits})
+		})
+	}},
 	{"what is owed is found by its place", func(t *teller) {
 		c := lane1()
 		c.Admitted = []checkpoint.Admission{admission(1, 1), admission(1, 2), admission(7, 3)}
