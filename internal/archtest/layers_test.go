@@ -58,7 +58,7 @@ var layers = []layer{
 
 	{path: "keyhook/internal/config", may: []string{"keyhook", "keyhook/watch", "keyhook/rules", "keyhook/internal/strictyaml"}, knows: []string{modules, http, etcdClient, cel}},
 	{path: "keyhook/internal/schema"},
-	{path: "keyhook/internal/schema/build", may: []string{"keyhook/rules", "keyhook/internal/config", "keyhook/internal/strictyaml"}, knows: []string{modules, http, etcdClient, cel}},
+	{path: "keyhook/internal/schema/build", may: []string{"keyhook/rules", "keyhook/rules/ruletest", "keyhook/internal/config", "keyhook/internal/strictyaml"}, knows: []string{modules, http, etcdClient, cel}},
 	{path: "keyhook/internal/schema/generate", may: []string{"keyhook/internal/schema/build"}, knows: []string{modules, http, etcdClient, cel}},
 	{path: "keyhook/internal/telemetry", may: []string{"keyhook"}, knows: []string{modules, http}},
 	{path: "keyhook/internal/backlog", may: []string{"keyhook", "keyhook/checkpoint", "keyhook/dispatcher"}, knows: []string{modules}},

@@ -10,12 +10,12 @@ import (
 )
 
 func schemaCommand() *cobra.Command {
-	schemas := map[string]func() string{"config": schema.Config, "rules": schema.Rules}
+	schemas := map[string]func() string{"config": schema.Config, "rules": schema.Rules, "test": schema.Test}
 	return &cobra.Command{
-		Use:   "schema [config | rules]",
-		Short: "Print the JSON Schema of keyhook.yaml, or of rule files",
-		Long: `Prints the JSON Schema (draft 2020-12) of rule files or, with config, of
-keyhook.yaml. Editors check and complete by it while you type: with the YAML
+		Use:   "schema [config | rules | test]",
+		Short: "Print the JSON Schema of keyhook.yaml, of rule files, or of tests of rules",
+		Long: `Prints the JSON Schema (draft 2020-12) of rule files; with config, of
+keyhook.yaml, with test, of *_test.yaml. Editors check and complete by it while you type: with the YAML
 language server (VS Code, Neovim, JetBrains and others) write
 
   keyhook schema rules > rules.schema.json
@@ -23,13 +23,13 @@ language server (VS Code, Neovim, JetBrains and others) write
 and as the first line of a rule file
 
   # yaml-language-server: $schema=rules.schema.json`,
-		ValidArgs: []string{"config", "rules"},
+		ValidArgs: []string{"config", "rules", "test"},
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 1:
-				return &usageError{message: fmt.Sprintf("keyhook schema takes one argument, found %q", args), hint: "config or rules"}
+				return &usageError{message: fmt.Sprintf("keyhook schema takes one argument, found %q", args), hint: "config, rules or test"}
 			case len(args) == 1 && schemas[args[0]] == nil:
-				return &usageError{message: fmt.Sprintf("there is no schema %q", args[0]), hint: strictyaml.DidYouMean(args[0], []string{"config", "rules"})}
+				return &usageError{message: fmt.Sprintf("there is no schema %q", args[0]), hint: strictyaml.DidYouMean(args[0], []string{"config", "rules", "test"})}
 			}
 			return nil
 		},

@@ -11,7 +11,9 @@ import (
 func TestWhatIsDifferent(t *testing.T) {
 	key := compare.NewKey()
 	text := func(name, value string) compare.Field { return compare.Field{Name: name, Text: value} }
-	item := func(name string, fields ...compare.Field) compare.Item { return compare.Item{Name: name, Fields: fields} }
+	item := func(name string, fields ...compare.Field) compare.Item {
+		return compare.Item{Name: name, Fields: fields}
+	}
 	before := &compare.Inventory{
 		Key: key,
 		Rules: []compare.Item{

@@ -9,6 +9,8 @@ var (
 	config string
 	//go:embed rules.schema.json
 	rules string
+	//go:embed test.schema.json
+	test string
 )
 
 // Config returns the schema of keyhook.yaml.
@@ -16,3 +18,6 @@ func Config() string { return config }
 
 // Rules returns the schema of rule files.
 func Rules() string { return rules }
+
+// Test returns the schema of tests of rules.
+func Test() string { return test }

@@ -71,11 +71,12 @@ type example struct {
 var block = regexp.MustCompile("(?ms)^```yaml\n# (\\S+\\.yaml)\n(.*?)^```$")
 
 // examples returns every keyhook.yaml and every rule file of the repository.
-func examples(t *testing.T) (configs, ruleFiles []example) {
+func examples(t *testing.T) (configs, ruleFiles, tests []example) {
 	t.Helper()
 	add := func(name, where, text string) {
 		switch e := (example{where, text}); {
-		case strings.HasSuffix(name, "_test.yaml"): // tests of rules have a form of their own
+		case strings.HasSuffix(name, "_test.yaml"):
+			tests = append(tests, e)
 		case filepath.Base(name) == "keyhook.yaml":
 			configs = append(configs, e)
 		case filepath.Base(filepath.Dir(name)) == "rules":
@@ -104,17 +105,22 @@ func examples(t *testing.T) (configs, ruleFiles []example) {
 			t.Fatal(err)
 		}
 	}
-	if len(configs) < 4 || len(ruleFiles) < 5 {
-		t.Fatalf("only %d configurations and %d rule files are found", len(configs), len(ruleFiles))
+	if len(configs) < 4 || len(ruleFiles) < 5 || len(tests) < 15 {
+		t.Fatalf("only %d configurations, %d rule files and %d tests are found", len(configs), len(ruleFiles), len(tests))
 	}
-	return configs, ruleFiles
+	return configs, ruleFiles, tests
 }
 
 func TestEveryExampleFitsItsSchema(t *testing.T) {
-	config, rules := compile(t, schema.Config()), compile(t, schema.Rules())
-	configs, ruleFiles := examples(t)
+	config, rules, test := compile(t, schema.Config()), compile(t, schema.Rules()), compile(t, schema.Test())
+	configs, ruleFiles, tests := examples(t)
 	for _, e := range configs {
 		if err := accepts(t, config, e.text); err != nil {
+			t.Errorf("%s: %v", e.where, err)
+		}
+	}
+	for _, e := range tests {
+		if err := accepts(t, test, e.text); err != nil {
 			t.Errorf("%s: %v", e.where, err)
 		}
 	}

@@ -10,3 +10,6 @@ type Shaped interface {
 
 // Word is a string that has to be written as it is.
 type Word string
+
+// Anything stands for any value.
+type Anything struct{}

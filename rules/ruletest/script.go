@@ -87,12 +87,7 @@ func (r *reply) DecodeYAML(n *strictyaml.Node) {
 }
 
 func (r *reply) decodeLong(n *strictyaml.Node, hint string) {
-	var long struct {
-		Status     *replyStatus        `yaml:"status,required"`
-		RetryAfter strictyaml.Duration `yaml:"retry_after"`
-		Took       strictyaml.Duration `yaml:"took"`
-		Times      *int                `yaml:"times"`
-	}
+	var long replyFields
 	if !n.Decode(&long) {
 		return
 	}
@@ -109,6 +104,33 @@ func (r *reply) decodeLong(n *strictyaml.Node, hint string) {
 	case r.retryAfter > 0 && r.status == 0:
 		n.Problemf(hint, "only an answer with a status of HTTP can ask for a time")
 	}
+}
+
+// replyFields are a reply with its circumstances.
+type replyFields struct {
+	// A status of HTTP, or ok, timeout, refused or rejected.
+	Status *replyStatus `yaml:"status,required"`
+	// When the sink asks to be tried again, in whole seconds.
+	RetryAfter strictyaml.Duration `yaml:"retry_after"`
+	// How long the answer takes.
+	Took strictyaml.Duration `yaml:"took"`
+	// How many attempts get this reply.
+	Times *int `yaml:"times" default:"1" min:"1"`
+}
+
+// Shape implements [strictyaml.Shaped].
+func (*scripts) Shape() []any { return []any{map[string]strictyaml.OneOrList[reply]{}} }
+
+// Shape implements [strictyaml.Shaped].
+func (*reply) Shape() []any { return append((*replyStatus)(nil).Shape(), replyFields{}) }
+
+// Shape implements [strictyaml.Shaped].
+func (*replyStatus) Shape() []any {
+	shapes := []any{0}
+	for _, w := range replyWords {
+		shapes = append(shapes, strictyaml.Word(w))
+	}
+	return shapes
 }
 
 // replyStatus is a status or a word within a longer reply.

@@ -56,15 +56,7 @@ func (e *entry) decode(n *strictyaml.Node) bool {
 	if !circumstances(n) {
 		return decodeValue(n, &e.value)
 	}
-	var long struct {
-		Value    *rawValue              `yaml:"$value"`
-		Base64   *rawBase64             `yaml:"$base64"`
-		Lease    *strictyaml.At[string] `yaml:"$lease"`
-		Revision int64                  `yaml:"$revision"`
-		Create   int64                  `yaml:"$create_revision"`
-		Version  int64                  `yaml:"$version"`
-		Deleted  bool                   `yaml:"$deleted"`
-	}
+	var long entryFields
 	if !n.Decode(&long) {
 		return false
 	}
@@ -80,6 +72,48 @@ func (e *entry) decode(n *strictyaml.Node) bool {
 	e.lease, e.revision, e.createRevision, e.version, e.deleted = long.Lease, long.Revision, long.Create, long.Version, long.Deleted
 	return true
 }
+
+// entryFields are a value with its circumstances.
+type entryFields struct {
+	// What the key holds: text, or a document.
+	Value *rawValue `yaml:"$value"`
+	// The same, of bytes.
+	Base64 *rawBase64 `yaml:"$base64"`
+	// The lease of this key.
+	Lease *strictyaml.At[string] `yaml:"$lease"`
+	// The revision that wrote it; in a seed, as the others below.
+	Revision int64 `yaml:"$revision"`
+	// The revision that created it.
+	Create int64 `yaml:"$create_revision"`
+	// How often it was written.
+	Version int64 `yaml:"$version"`
+	// It is what the key held before it was deleted.
+	Deleted bool `yaml:"$deleted"`
+}
+
+// entryForm is what is put to a key, as it is written.
+type entryForm struct{}
+
+// Shape implements [strictyaml.Shaped].
+func (*entryForm) Shape() []any { return []any{entryFields{}, strictyaml.Anything{}} }
+
+// Shape implements [strictyaml.Shaped].
+func (*entries) Shape() []any { return []any{map[string]entryForm{}} }
+
+// Shape implements [strictyaml.Shaped].
+func (*rawValue) Shape() []any { return []any{strictyaml.Anything{}} }
+
+// Shape implements [strictyaml.Shaped].
+func (*rawBase64) Shape() []any { return []any{""} }
+
+// Shape implements [strictyaml.Shaped].
+func (*keys) Shape() []any { return []any{strictyaml.OneOrList[string]{}} }
+
+// Shape implements [strictyaml.Shaped].
+func (*document) Shape() []any { return []any{strictyaml.Anything{}} }
+
+// Shape implements [strictyaml.Shaped].
+func (*partial) Shape() []any { return []any{strictyaml.Anything{}} }
 
 // circumstances reports whether n is a value with its circumstances: a map all
 // of whose names begin with "$".

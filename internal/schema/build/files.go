@@ -7,12 +7,13 @@ import (
 
 	"keyhook/internal/config"
 	"keyhook/rules"
+	"keyhook/rules/ruletest"
 )
 
 // Files returns what is generated for the repository at root, by path within it.
 func Files(root string) (map[string][]byte, error) {
 	docs := Docs{}
-	for pkg, dir := range map[string]string{"keyhook/internal/config": "internal/config", "keyhook/rules": "rules"} {
+	for pkg, dir := range map[string]string{"keyhook/internal/config": "internal/config", "keyhook/rules": "rules", "keyhook/rules/ruletest": "rules/ruletest"} {
 		d, err := ReadDocs(pkg, filepath.Join(root, dir))
 		if err != nil {
 			return nil, err
@@ -35,9 +36,18 @@ func Files(root string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rule files: %w", err)
 	}
+	testFile, err := Of(ruletest.FileType(), docs)
+	if err != nil {
+		return nil, fmt.Errorf("tests of rules: %w", err)
+	}
+	testSchema, err := JSONSchema("keyhook tests of rules", "What etcd holds, what changes, how sinks answer, and what must arrive.", testFile)
+	if err != nil {
+		return nil, fmt.Errorf("tests of rules: %w", err)
+	}
 	return map[string][]byte{
 		"internal/schema/config.schema.json": configSchema,
 		"internal/schema/rules.schema.json":  rulesSchema,
+		"internal/schema/test.schema.json":   testSchema,
 		"docs/reference.md":                  []byte(preface + Markdown("keyhook.yaml", 2, keyhookYAML) + Markdown("Rule files", 2, ruleFile)),
 	}, nil
 }

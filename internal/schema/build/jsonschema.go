@@ -111,6 +111,8 @@ func (w schemaWriter) schema(n *Node) (object, error) {
 		return object{"anyOf": all}, nil
 	case Word:
 		return object{"const": n.Word}, nil
+	case Anything:
+		return object{}, nil
 	case String:
 		return object{"type": "string"}, nil
 	case Bool:

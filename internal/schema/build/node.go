@@ -29,6 +29,7 @@ const (
 	Pattern    Kind = "pattern" // of keys
 	Word       Kind = "word"    // one string only
 	Either     Kind = "either"
+	Anything   Kind = "anything"
 )
 
 // Node is what may stand at one place of a file.
@@ -66,6 +67,7 @@ var known = map[reflect.Type]Kind{
 	reflect.TypeFor[strictyaml.Size]():     Size,
 	reflect.TypeFor[strictyaml.Secret]():   Secret,
 	reflect.TypeFor[strictyaml.Text]():     Expression,
+	reflect.TypeFor[strictyaml.Anything](): Anything,
 }
 
 var (
