@@ -66,8 +66,9 @@ fuzz: ## every fuzz target for FUZZTIME (30s) each
 	done
 
 .PHONY: bench
-bench: ## throughput, latency and memory against bare loops in the same run (BENCH=Inside BENCHFLAGS='-cpuprofile cpu.prof' profiles the drain)
+bench: ## throughput, latency and memory against bare loops in the same run, catching up, gap repair (BENCH=Inside BENCHFLAGS='-cpuprofile cpu.prof' profiles the drain)
 	go test ./test/bench -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 1h -v $(BENCHFLAGS)
+	go test ./watch -run '^$$' -bench 'CatchUp|Repair' -benchtime 1x -timeout 1h
 	$(MAKE) bench-rules
 
 .PHONY: bench-rules

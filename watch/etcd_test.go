@@ -86,21 +86,29 @@ func TestTheHeaderOfAResponseIsNoPosition(t *testing.T) {
 	}
 }
 
+// The end of a lease deletes all its keys at one revision.
 func TestARevisionOfAnySizeIsResumedInItsMiddle(t *testing.T) {
-	const keys = 50_000
+	const keys = 100_000
 	f := newFixture(t)
-	value := string(slices.Repeat([]byte("v"), 1024))
+	value := string(slices.Repeat([]byte("v"), 256))
+	lease, err := f.kv.Grant(t.Context(), 3600)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := 0; i < keys; i += 100 {
 		var ops []clientv3.Op
 		for j := i; j < i+100; j++ {
-			ops = append(ops, clientv3.OpPut(fmt.Sprintf("/a/%06d", j), value))
+			ops = append(ops, clientv3.OpPut(fmt.Sprintf("/a/%06d", j), value, clientv3.WithLease(lease.ID)))
 		}
 		f.txn(ops...)
 	}
 	l := newLedger(checkpointtest.NewMemory())
 	r := begin(t, l, config(f.Client(), l, prefix("/a/")))
 	r.awaitReady()
-	rev := f.del("/a/", clientv3.WithPrefix())
+	rev := f.revision() + 1
+	if _, err := f.kv.Revoke(t.Context(), lease.ID); err != nil {
+		t.Fatal(err)
+	}
 
 	l.wait(t, keys/2)
 	next := r.crash()
@@ -123,7 +131,7 @@ func TestARevisionOfAnySizeIsResumedInItsMiddle(t *testing.T) {
 		if e.Type != keyhook.Delete || e.Revision != rev || string(e.Key) != fmt.Sprintf("/a/%06d", i) || e.Occurrence != 0 {
 			t.Fatalf("change %d is %s", i, describe(e))
 		}
-		if e.Prev == nil || string(e.Prev.Value) != value {
+		if e.Prev == nil || string(e.Prev.Value) != value || e.Prev.Lease != int64(lease.ID) {
 			t.Fatalf("change %d has no last value", i)
 		}
 	}
