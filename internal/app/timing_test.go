@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -80,6 +81,10 @@ func TestAnInstanceThatIsLostInAQuietCluster(t *testing.T) {
 	s.remove("/i/b")
 	s.put("/elsewhere", "moves etcd's revision on")
 	s.expect("lost a", "lost b")
+	p.eventually("nothing is owed", func() bool {
+		_, list := p.get("/api/v1/owed")
+		return list == ""
+	})
 	p.eventually("nothing waits", func() bool { return p.waiting() == 0 })
 }
 
@@ -93,6 +98,9 @@ func TestAnInstanceThatMayBeBack(t *testing.T) {
 	p.eventually("it is held", func() bool { return p.waiting() == 1 })
 	if owed := p.metric(`keyhook_owed{sink="pager"}`); owed != "0" {
 		t.Errorf("what may still be cancelled counts as owed: %s", owed)
+	}
+	if _, list := p.get("/api/v1/owed"); strings.Count(list, "\n") != 1 || !strings.Contains(list, `"due_at"`) {
+		t.Errorf("keyhook owed list shows %q", list)
 	}
 	p.stop()
 	p = s.up()

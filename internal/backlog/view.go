@@ -147,7 +147,7 @@ type Owed struct {
 	Attempts   int        `json:"attempts"`
 	Error      string     `json:"error"` // of the last attempt
 	AdmittedAt time.Time  `json:"admitted_at"`
-	DueAt      *time.Time `json:"due_at,omitempty"` // of the next attempt, where one has failed
+	DueAt      *time.Time `json:"due_at,omitempty"` // of the next attempt, where one has failed; or of what waits for its time
 	Size       int        `json:"size"`             // in bytes
 }
 
