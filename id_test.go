@@ -17,7 +17,7 @@ func TestDeliveryIDVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile("(?m)^\\| `([^`]*)` \\| (\\d+) \\| `([^`]*)` \\| (\\d+) \\| (\\d+) \\| `([^`]*)` \\| `([^`]*)` \\| `([^`]*)` \\|$")
+	row := regexp.MustCompile("(?m)^\\| `([^`]*)` \\| (\\d+) \\| `([^`]*)` \\| (\\d+) \\| (-?\\d+) \\| `([^`]*)` \\| `([^`]*)` \\| `([^`]*)` \\|$")
 	rows := row.FindAllStringSubmatch(string(doc), -1)
 	if len(rows) < 5 {
 		t.Fatalf("%d test vectors in docs/architecture.md", len(rows))

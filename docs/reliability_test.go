@@ -9,12 +9,18 @@ import (
 	"testing"
 )
 
-// The matrix names the tests that hold its lines: each of them exists.
+// The matrix, and the table of watching, name the tests that hold their lines: each
+// of them exists.
 func TestTheCrashMatrixNamesTestsThatExist(t *testing.T) {
 	page, err := os.ReadFile("reliability.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	watching, err := os.ReadFile("watching.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page = append(page, watching...)
 	named := regexp.MustCompile("`(Test[A-Z]\\w+|\\w+\\.txt)`").FindAllStringSubmatch(string(page), -1)
 	if len(named) < 20 {
 		t.Fatalf("the matrix names %d tests only", len(named))
