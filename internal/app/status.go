@@ -101,15 +101,18 @@ func rangeState(r watch.RangeStatus) string {
 }
 
 // ranges returns the watched ranges; while etcd has never answered, what the
-// checkpoint knows of them.
+// checkpoint knows of them. Positions are the dispatcher's: what was read up to
+// there counts as owed in the same picture.
 func (r *run) ranges(p *picture) []watch.RangeStatus {
-	if p.watching {
-		return p.watch.Ranges
+	all := slices.Clone(p.watch.Ranges)
+	if !p.watching {
+		all = make([]watch.RangeStatus, len(p.rules.ranges))
+		for i, rng := range p.rules.ranges {
+			all[i].Range = rng
+		}
 	}
-	all := make([]watch.RangeStatus, len(p.rules.ranges))
-	for i, rng := range p.rules.ranges {
-		all[i].Range = rng
-		at := slices.IndexFunc(p.dispatcher.Ranges, func(s checkpoint.RangeState) bool { return s.Range.Equal(rng) })
+	for i := range all {
+		at := slices.IndexFunc(p.dispatcher.Ranges, func(s checkpoint.RangeState) bool { return s.Range.Equal(all[i].Range) })
 		if at >= 0 {
 			all[i].Position = p.dispatcher.Ranges[at].Position
 		}
