@@ -43,6 +43,11 @@ func TestTheRulesGuide(t *testing.T) {
 		switch kind {
 		case "yaml":
 			set = loadGuide(t, content)
+			for _, w := range set.Warnings() {
+				if w.Code != "unused-sink" { // no example uses all
+					t.Errorf("the guide teaches what check warns of: %s", w.Report())
+				}
+			}
 		case "changes":
 			if set == nil {
 				t.Fatalf("changes without a rule:\n%s", content)
@@ -71,7 +76,7 @@ func loadGuide(t *testing.T, content string) *rules.Set {
 	set, err := rules.Load([]rules.File{
 		{Path: "sinks.yaml", Data: []byte(guideSinks)},
 		{Path: "rules.yaml", Data: []byte("rules:\n" + content)},
-	}, rules.Options{})
+	}, rules.Options{Lint: &rules.LintOptions{}})
 	if err != nil {
 		t.Fatalf("%v\nof\n%s", err, content)
 	}

@@ -88,9 +88,13 @@ func (r *rule) expressions() []*expression {
 	return all
 }
 
-// captures finds those that nothing reads. One that takes the rest of a key is
+// captures finds those that no message tells of, neither by them nor by the key:
+// whoever gets it cannot know which is meant. One that takes the rest of a key is
 // there to match, as is one whose name begins with "_".
 func (n *linter) captures(r *rule, e *ruleEntry) {
+	if tellsKey(r) {
+		return
+	}
 	read := map[string]bool{}
 	for _, x := range r.expressions() {
 		ast.PreOrderVisit(x.checked.Expr(), ast.NewExprVisitor(func(part ast.Expr) {
@@ -114,8 +118,28 @@ func (n *linter) captures(r *rule, e *ruleEntry) {
 		if rest := p.rest && i == len(p.captures)-1; rest || c.name[0] == '_' || read[c.name] {
 			continue
 		}
-		n.report(lintCapture, e.Keys[0].Position, "call it {_"+c.name+"} if it is there to match only", "keys: nothing reads params.%s", c.name)
+		n.report(lintCapture, e.Keys[0].Position, "let the message tell of it, or call it {_"+c.name+"} if it is there to match only", "keys: nothing reads params.%s", c.name)
 	}
+}
+
+// tellsKey reports whether a rule's messages or conditions know the whole key:
+// they read it, hand on the whole event, or are CloudEvents, which have it.
+func tellsKey(r *rule) bool {
+	for _, s := range r.sends {
+		if s.body == nil {
+			return true
+		}
+	}
+	found := false
+	for _, x := range r.expressions() {
+		ast.PreOrderVisit(x.checked.Expr(), ast.NewExprVisitor(func(part ast.Expr) {
+			if part.Kind() == ast.SelectKind {
+				name := part.AsSelect().FieldName()
+				found = found || (name == "key" || name == "key_bytes") && part.AsSelect().Operand().Kind() == ast.IdentKind
+			}
+		}))
+	}
+	return found
 }
 
 // wholeParams reports whether params stands somewhere without a field of it.

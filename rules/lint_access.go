@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/common/ast"
@@ -57,6 +58,10 @@ func whenTrue(e ast.Expr) facts {
 	case ast.CallKind:
 		args := e.AsCall().Args()
 		switch e.AsCall().FunctionName() {
+		case "hasValue":
+			if path, ok := optionalPath(e.AsCall().Target()); ok {
+				f.know(path)
+			}
 		case operators.LogicalAnd:
 			return whenTrue(args[0]).with(whenTrue(args[1]))
 		case operators.LogicalNot:
@@ -65,6 +70,18 @@ func whenTrue(e ast.Expr) facts {
 			if isType(args, "DELETE") {
 				f.know("event.prev")
 			}
+			f.beyondDefault(args[0], func(d scalar) bool { l, ok := literalOf(args[1]); return ok && l != d })
+			f.beyondDefault(args[1], func(d scalar) bool { l, ok := literalOf(args[0]); return ok && l != d })
+		case operators.NotEquals:
+			f.beyondDefault(args[0], func(d scalar) bool { l, ok := literalOf(args[1]); return ok && l == d })
+			f.beyondDefault(args[1], func(d scalar) bool { l, ok := literalOf(args[0]); return ok && l == d })
+		case operators.In:
+			f.beyondDefault(args[0], func(d scalar) bool {
+				return args[1].Kind() == ast.ListKind && !slices.ContainsFunc(args[1].AsList().Elements(), func(e ast.Expr) bool {
+					l, ok := literalOf(e)
+					return !ok || l == d
+				})
+			})
 		}
 	default:
 	}
@@ -73,6 +90,29 @@ func whenTrue(e ast.Expr) facts {
 		f.know(path)
 	}
 	return f
+}
+
+// beyondDefault adds what e reads if e is a read with a default, and has another
+// value than that: then it was there.
+func (f facts) beyondDefault(e ast.Expr, other func(dflt scalar) bool) {
+	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != "orValue" || !e.AsCall().IsMemberFunction() {
+		return
+	}
+	dflt, ok := literalOf(e.AsCall().Args()[0])
+	path, known := optionalPath(e.AsCall().Target())
+	if ok && known && other(dflt) {
+		f.know(path)
+	}
+}
+
+// optionalPath writes an expression that reads a part of the event optionally, as
+// one that reads it without doubt.
+func optionalPath(e ast.Expr) (string, bool) {
+	w := attributeWriter{}
+	if !w.write(e) || strings.Contains(w.text.String(), "(") {
+		return "", false
+	}
+	return strings.ReplaceAll(w.text.String(), "?", ""), true
 }
 
 func whenFalse(e ast.Expr) facts {
