@@ -3,6 +3,8 @@ package docs_test
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -46,9 +48,15 @@ func TestExamplesInTheGuidesPassCheck(t *testing.T) {
 			continue
 		}
 		dir := materialize(t, text)
+		config := filepath.Join(dir, "keyhook.yaml")
+		if _, err := os.Stat(config); errors.Is(err, fs.ErrNotExist) { // the page is about rules only
+			if err := os.WriteFile(config, []byte("rules: [rules/*.yaml]\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
 		var out, errs bytes.Buffer
 		code := cli.Run(cli.Process{
-			Args: []string{"check", "-c", filepath.Join(dir, "keyhook.yaml")}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
+			Args: []string{"check", "-c", config}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
 		})
 		if code != 0 {
 			t.Errorf("%s: keyhook check ended with %d:\n%s", page, code, errs.String())

@@ -29,7 +29,7 @@ func TestCheckAgainstWhatRuns(t *testing.T) {
 	dir := filepath.Dir(s.config)
 	rules := strings.NewReplacer("%[1]s", s.box.URL(), "%[2]s", "event.json.title", "name: text", "name: title\n    was: text\n    for: 15s\n    when: event.changed()",
 		"keys: /a/", "keys: /c/").Replace(shopRules)
-	rules = rules[:strings.Index(rules, "  - name: down\n    keys")]
+	rules, _, _ = strings.Cut(rules, "  - name: down\n    keys")
 	rules = strings.Replace(rules, "rules:\n", "  - {name: spare, webhook: {url: \"http://127.0.0.1:1/s3cret\"}}\nrules:\n", 1)
 	for name, text := range map[string]string{
 		"next.yaml":        string(text) + "\nrules: [proposed/*.yaml]\ndead_letters: {max_age: 30d}\n",
