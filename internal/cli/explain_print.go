@@ -72,6 +72,8 @@ type shownStep struct {
 }
 
 type shownDelivery struct {
+	For         string        `json:"for,omitempty"`   // how long its condition must hold
+	Every       string        `json:"every,omitempty"` // how long others then wait
 	ID          string        `json:"id"`
 	Rule        string        `json:"rule"`
 	Send        string        `json:"send"`
@@ -186,6 +188,12 @@ func showStep(s *rules.Step) *shownStep {
 
 func showDelivery(d *keyhook.Delivery) shownDelivery {
 	s := shownDelivery{ID: d.ID, Rule: d.Rule, Send: d.Send, Sink: d.Sink}
+	if d.Timing.For > 0 {
+		s.For = d.Timing.For.String()
+	}
+	if d.Timing.Every > 0 {
+		s.Every = d.Timing.Every.String()
+	}
 	if d.Rejected != nil {
 		s.Reason, s.Error = string(d.Rejected.Reason), d.Rejected.Error
 		return s
@@ -335,7 +343,7 @@ func (d *shownDelivery) write(b *strings.Builder) {
 		fmt.Fprintf(b, ": a dead letter, reason %s: %s\n", d.Reason, d.Error)
 		return
 	}
-	fmt.Fprintf(b, ", %s\n", d.ContentType)
+	fmt.Fprintf(b, ", %s%s\n", d.ContentType, d.timing())
 	if d.Subject != "" {
 		fmt.Fprintf(b, "      subject: %s\n", d.Subject)
 	}
@@ -356,4 +364,16 @@ func sortedKeys(m map[string]string) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// timing says when it goes out, if not at once.
+func (d *shownDelivery) timing() string {
+	text := ""
+	if d.For != "" {
+		text = ", if it holds for " + d.For
+	}
+	if d.Every != "" {
+		text += ", at most every " + d.Every
+	}
+	return text
 }

@@ -253,7 +253,7 @@ func (t *tail) print(ev *keyhook.Event, line *tailLine) error {
 		if d.Subject != "" {
 			body = d.Subject + "  " + body
 		}
-		fmt.Fprintf(&b, "    %s → %s  %s\n", d.Rule, d.Send, body)
+		fmt.Fprintf(&b, "    %s → %s%s  %s\n", d.Rule, d.Send, d.timing(), body)
 	}
 	for _, e := range line.Errors {
 		fmt.Fprintf(&b, "    %s fails: %s\n", e.Rule, e.Error)
