@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -33,7 +34,9 @@ func Run(t *testing.T, create func(t *testing.T) Place) {
 }
 
 // RunStore holds a backend against [checkpoint.Store].
-func RunStore(t *testing.T, create func(t *testing.T) Place) { run(t, create, storeStories) }
+func RunStore(t *testing.T, create func(t *testing.T) Place) {
+	run(t, create, slices.Concat(storeStories, deadLetterStories))
+}
 
 // RunMirror holds a backend against [checkpoint.Mirror].
 func RunMirror(t *testing.T, create func(t *testing.T) Place) { run(t, create, mirrorStories) }

@@ -142,7 +142,7 @@ func TestWhatIsNoDeliveryIsNotOverlooked(t *testing.T) {
 
 func TestFailingIsDrawnFromTheSeed(t *testing.T) {
 	const n = 3000
-	draw := func(seed uint64) (replies [6]int, story string) {
+	draw := func(seed uint64) (replies [Reset + 1]int, story string) {
 		plan := Failing(seed, 0.2)
 		for i := range n {
 			r := plan(&oracle.Attempt{ID: fmt.Sprint(i)}, 1)
