@@ -36,6 +36,7 @@ import (
 type behindError struct {
 	width int64 // of the revisions that one response held the changes of
 	head  int64 // the member's revision
+	bytes int   // that the response took
 }
 
 func (e *behindError) Error() string { return "the watch is far behind" }
@@ -46,12 +47,12 @@ const fullResponse = 1000
 
 // lag looks at a response that was taken. It returns an error if the backlog
 // behind it is better read in segments.
-func (r *runner) lag(rd *reader, resp *etcdserverpb.WatchResponse, before keyhook.Position) error {
+func (r *runner) lag(rd *reader, resp *etcdserverpb.WatchResponse, before keyhook.Position, bytes int) error {
 	head, at := resp.GetHeader().GetRevision(), rd.pos.Revision()
 	if r.cfg.CatchUpWatchers == 1 || rd.fragments || rd.open || head-at <= r.cfg.CatchUpBehind || countRevisions(resp.GetEvents()) < fullResponse {
 		return nil
 	}
-	return &behindError{width: at - before.Revision(), head: head}
+	return &behindError{width: at - before.Revision(), head: head, bytes: bytes}
 }
 
 func countRevisions(events []*mvccpb.Event) (n int) {
@@ -133,7 +134,14 @@ type catchUp struct {
 	reading   sync.WaitGroup
 
 	turn atomic.Int64 // the start of the segment that is awaited
-	held atomic.Int64 // bytes of segments that are not queued yet
+	held atomic.Int64 // bytes of segments that are not queued yet; counted in buffered, too
+}
+
+// hold counts bytes that segments hold, and returns how many those of all ranges
+// do.
+func (c *catchUp) hold(bytes int) int64 {
+	c.held.Add(int64(bytes))
+	return c.buffered.Add(int64(bytes))
 }
 
 // catchUp reads from the reader's position up to the revision that the member was
@@ -142,9 +150,12 @@ type catchUp struct {
 func (r *runner) catchUp(ctx context.Context, q *queue, rd *reader, behind *behindError) error {
 	began, from := time.Now(), rd.pos.Revision()
 	ctx, cancel := context.WithCancel(ctx)
-	c := &catchUp{runner: r, next: rd.pos.Next, end: behind.head + 1, width: max(behind.width, fullResponse), size: r.cfg.QueueBytes / 8}
-	defer c.reading.Wait()
-	defer cancel()
+	c := &catchUp{runner: r, next: rd.pos.Next, end: behind.head + 1, width: max(behind.width, fullResponse), size: behind.bytes}
+	defer func() {
+		cancel()
+		c.reading.Wait()
+		c.buffered.Add(-c.held.Load())
+	}()
 	for c.next < c.end || len(c.active) > 0 {
 		c.begin(ctx)
 		c.turn.Store(c.active[0].start)
@@ -167,26 +178,18 @@ func (r *runner) catchUp(ctx context.Context, q *queue, rd *reader, behind *behi
 
 // begin starts watchers for as many segments as may be held in memory.
 func (c *catchUp) begin(ctx context.Context) {
-	held := 0
+	expected := c.buffered.Load()
 	for _, s := range c.active {
-		held += max(c.size, s.heldBytes())
+		if !isDone(s) {
+			expected += int64(c.size)
+		}
 	}
-	for c.next < c.end && len(c.active) < c.cfg.CatchUpWatchers && (held < c.cfg.QueueBytes || len(c.active) == 0) {
+	for c.next < c.end && len(c.active) < c.cfg.CatchUpWatchers && (expected < int64(c.cfg.CatchUpBytes) || len(c.active) == 0) {
 		s := &segment{start: c.next, end: min(c.next+c.width, c.end)}
 		c.next = s.end
 		c.active = append(c.active, s)
 		c.watch(ctx, s)
-		held += c.size
-	}
-}
-
-// heldBytes returns what the segment holds, 0 while it is being read.
-func (s *segment) heldBytes() int {
-	select {
-	case <-s.done:
-		return s.bytes
-	default:
-		return 0
+		expected += int64(c.size)
 	}
 }
 
@@ -240,9 +243,9 @@ func (c *catchUp) read(ctx context.Context, s *segment) error {
 		}
 		had := s.bytes
 		complete := s.take(resp)
-		held := c.held.Add(int64(s.bytes - had))
-		if held > int64(c.cfg.QueueBytes) && s.start != c.turn.Load() { // larger than expected: read it when it is awaited
-			c.held.Add(-int64(s.bytes))
+		held := c.hold(s.bytes - had)
+		if held > int64(c.cfg.CatchUpBytes) && s.start != c.turn.Load() { // larger than expected: read it when it is awaited
+			c.hold(-s.bytes)
 			c.cfg.Logger.Debug("a part of the backlog is larger than expected, and is read again when it is its turn",
 				"range", c.rng.String(), "from", s.start, "to", s.end-1, "bytes", s.bytes)
 			s.responses, s.bytes, s.rest = nil, 0, s.start
@@ -386,6 +389,6 @@ func (c *catchUp) queue(ctx context.Context, q *queue, rd *reader, s *segment) e
 		q.push(item{end: rd.pos, anchor: rd.anchor, received: s.received, bytes: itemOverhead})
 	}
 	s.responses = nil
-	c.held.Add(-int64(s.bytes))
+	c.hold(-s.bytes)
 	return nil
 }

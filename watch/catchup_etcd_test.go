@@ -196,7 +196,7 @@ func TestSegmentsStayWithinMemory(t *testing.T) {
 	unblock := l.block()
 	defer unblock()
 	r, _ := read(t, f, 2, nil, func(c *Config) {
-		c.QueueBytes, c.Consumer, c.Mirror = 2<<20, l, l.mem
+		c.QueueBytes, c.CatchUpBytes, c.Consumer, c.Mirror = 2<<20, 2<<20, l, l.mem
 	})
 	r.await("one is too large", func(Status) bool { return strings.Contains(r.logs.String(), "is read again when it is its turn") })
 	unblock()

@@ -41,12 +41,15 @@ type Config struct {
 	PageKeys    int // at most, in a page of a seed; default 10000
 	PageBytes   int // about, of a page of a seed; default 4 MiB
 
-	// CatchUpBehind is from how many revisions on a backlog is read in segments, by
-	// up to CatchUpWatchers at once, which all ranges share; defaults 2000 and 64.
-	// 1 reads everything with one watcher. Segments that wait for their turn take
-	// QueueBytes more.
-	CatchUpBehind   int64
+	// CatchUpBehind is from how many revisions on a backlog is read in segments;
+	// default 2000.
+	CatchUpBehind int64
+	// CatchUpWatchers read segments at once, those of all ranges together; default
+	// 64. 1 reads everything with one watcher.
 	CatchUpWatchers int
+	// CatchUpBytes bounds what segments hold that wait for their turn, all ranges
+	// together, but for the one of each range whose turn it is; default 32 MiB.
+	CatchUpBytes int
 
 	AuditRate int // keys a second that an audit compares by itself; default 2000
 
@@ -86,7 +89,7 @@ func (c Config) withDefaults() (Config, error) {
 		value int
 	}{
 		{&c.QueueBytes, 16 << 20}, {&c.BatchEvents, 250}, {&c.BatchBytes, 1 << 20},
-		{&c.PageKeys, 10_000}, {&c.PageBytes, 4 << 20}, {&c.CatchUpWatchers, 64}, {&c.AuditRate, 2000},
+		{&c.PageKeys, 10_000}, {&c.PageBytes, 4 << 20}, {&c.CatchUpWatchers, 64}, {&c.CatchUpBytes, 32 << 20}, {&c.AuditRate, 2000},
 	} {
 		if *d.field < 0 {
 			return c, fmt.Errorf("watch: a limit is %d", *d.field)

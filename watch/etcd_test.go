@@ -88,7 +88,7 @@ func TestTheHeaderOfAResponseIsNoPosition(t *testing.T) {
 
 // The end of a lease deletes all its keys at one revision.
 func TestARevisionOfAnySizeIsResumedInItsMiddle(t *testing.T) {
-	const keys = 100_000
+	const keys = leased
 	f := newFixture(t)
 	value := string(slices.Repeat([]byte("v"), 256))
 	lease, err := f.kv.Grant(t.Context(), 3600)

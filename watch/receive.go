@@ -116,7 +116,7 @@ func (r *runner) drain(ctx context.Context, s stream, q *queue, rd *reader, hear
 		if q.push(it) {
 			return errFull
 		}
-		if err := r.lag(rd, resp, before); err != nil {
+		if err := r.lag(rd, resp, before, it.bytes); err != nil {
 			return err
 		}
 	}

@@ -29,6 +29,7 @@ import (
 // repair completes the repair of the range, if there is one. It returns nil when
 // everything is durable.
 func (r *runner) repair(ctx context.Context) error {
+	clear(r.ahead) // of a batch that was not completed
 	for tries := 0; r.state.Repair != nil; tries++ {
 		// The comparison reads the mirror as it is durable.
 		if err := r.flush(ctx); err != nil {

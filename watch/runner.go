@@ -24,6 +24,7 @@ type shared struct {
 	seen     *seen
 	identity *identity
 	slots    chan struct{} // as many watchers catch up at once
+	buffered atomic.Int64  // bytes that they have read and that are not queued
 }
 
 // runner reads one range, from its start to the end of its context.
