@@ -69,7 +69,7 @@ func TestJetStreamHoldsEveryChangeOnce(t *testing.T) {
 			return true, nil
 		})
 	}
-	b.killing(k, server, changes, keyhookKills, natsKills, arrived)
+	b.killing(k, server, changes, keyhookKills, natsKills, arrived, func() {})
 	owed := b.etcd.HistorySoFar().After(ready)
 	if len(owed) < changes {
 		t.Errorf("only %d changes were made", len(owed))
@@ -93,12 +93,21 @@ func TestCoreNATSGetsEveryChangeAtLeastOnce(t *testing.T) {
 	b := setUp(t, time.Duration(either(4, 20))*time.Minute)
 	server := b.startNATS()
 	heard := b.listen(server)
+	others := server.Connections()
 	k := b.keyhook(toTheBus(server.URL, false))
 	k.Start()
 	k.AwaitReady()
 	ready := b.etcd.Revision()
 
-	died := b.killing(k, server, changes, 10, 0, heard.await)
+	died := b.killing(k, server, changes, 10, 0, heard.await, func() {
+		b.must(lab.Poll(b.ctx, func() (bool, error) {
+			if n := server.Connections(); n > others {
+				return false, fmt.Errorf("%d clients are connected", n)
+			}
+			return true, nil
+		}))
+		b.must(heard.caughtUp())
+	})
 	owed := b.etcd.HistorySoFar().After(ready)
 	b.must(heard.await(len(owed)))
 	b.settled(k)
@@ -117,8 +126,11 @@ func TestCoreNATSGetsEveryChangeAtLeastOnce(t *testing.T) {
 const maxInFlight = 256
 
 // killing writes changes while it kills keyhook, each time after some deliveries
-// have arrived, and nats-server in between. It returns when keyhook was killed.
-func (b *bench) killing(k *lab.Keyhook, server *lab.NATS, changes, keyhookKills, natsKills int, arrived func(int) error) (died []time.Time) {
+// have arrived, and nats-server in between. It returns when keyhook was killed,
+// each time as of when all that it had sent was taken in.
+func (b *bench) killing(
+	k *lab.Keyhook, server *lab.NATS, changes, keyhookKills, natsKills int, arrived func(int) error, takenIn func(),
+) (died []time.Time) {
 	b.Helper()
 	seed := seed(b.T)
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -135,6 +147,7 @@ func (b *bench) killing(k *lab.Keyhook, server *lab.NATS, changes, keyhookKills,
 			server.Start()
 		}
 		k.Kill()
+		takenIn()
 		died = append(died, time.Now())
 		k.Start()
 	}
@@ -177,6 +190,8 @@ func (b *bench) stored(stream jetstream.Stream) []oracle.Attempt {
 // listener is a subscriber of core NATS.
 type listener struct {
 	ctx     context.Context
+	conn    *nats.Conn
+	sub     *nats.Subscription
 	mu      sync.Mutex
 	heard   []oracle.Attempt
 	ids     map[string]bool
@@ -187,12 +202,12 @@ type listener struct {
 // listen subscribes to everything below k.
 func (b *bench) listen(server *lab.NATS) *listener {
 	b.Helper()
-	l := &listener{ctx: b.ctx, ids: make(map[string]bool), changed: make(chan struct{})}
-	conn := server.Connect()
-	subscription, err := conn.Subscribe("k.>", l.hear)
+	l := &listener{ctx: b.ctx, conn: server.Connect(), ids: make(map[string]bool), changed: make(chan struct{})}
+	var err error
+	l.sub, err = l.conn.Subscribe("k.>", l.hear)
 	b.must(err)
-	b.must(subscription.SetPendingLimits(-1, -1))
-	b.must(conn.FlushWithContext(b.ctx))
+	b.must(l.sub.SetPendingLimits(-1, -1))
+	b.must(l.conn.FlushWithContext(b.ctx))
 	return l
 }
 
@@ -209,6 +224,27 @@ func (l *listener) hear(msg *nats.Msg) {
 	l.ids[attempt.ID] = true
 	close(l.changed)
 	l.changed = make(chan struct{})
+}
+
+// caughtUp waits until everything that the server has was heard.
+func (l *listener) caughtUp() error {
+	if err := l.conn.FlushWithContext(l.ctx); err != nil {
+		return err
+	}
+	return lab.Poll(l.ctx, func() (bool, error) {
+		waiting, _, err := l.sub.Pending()
+		if err == nil && waiting > 0 {
+			return false, fmt.Errorf("%d messages wait to be heard", waiting)
+		}
+		// The last one may be on its way through hear.
+		delivered, err := l.sub.Delivered()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if heard := int64(len(l.heard) + len(l.faults)); err == nil && heard < delivered {
+			return false, fmt.Errorf("%d of %d messages were heard", heard, delivered)
+		}
+		return true, err
+	})
 }
 
 // await waits until n different messages were heard.

@@ -2,8 +2,10 @@ package lab
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -24,6 +26,8 @@ func BuildNATS(ctx context.Context, dir string) (path string, err error) {
 type NATS struct {
 	URL string
 
+	monitor string
+
 	t         testing.TB
 	path, dir string
 	proc      *process
@@ -33,12 +37,12 @@ type NATS struct {
 func StartNATS(t testing.TB, path string) *NATS {
 	t.Helper()
 	dir := t.TempDir()
-	listen := address(t)
-	config := fmt.Sprintf("listen: %q\njetstream: {store_dir: %q}\n", listen, filepath.Join(dir, "store"))
+	listen, monitor := address(t), address(t)
+	config := fmt.Sprintf("listen: %q\nhttp: %q\njetstream: {store_dir: %q}\n", listen, monitor, filepath.Join(dir, "store"))
 	if err := os.WriteFile(filepath.Join(dir, "nats.conf"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &NATS{URL: "nats://" + listen, t: t, path: path, dir: dir}
+	s := &NATS{URL: "nats://" + listen, monitor: "http://" + monitor, t: t, path: path, dir: dir}
 	showWhenFailed(t, "nats-server", s.log())
 	s.Start()
 	return s
@@ -80,6 +84,28 @@ func (s *NATS) Kill() {
 	if err := s.proc.kill(); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// Connections returns how many clients are connected. One that was killed counts
+// until all that it had sent has been read.
+func (s *NATS) Connections() int {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.monitor+"/connz", http.NoBody)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var connz struct {
+		Open int `json:"num_connections"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&connz); err != nil {
+		s.t.Fatal(err)
+	}
+	return connz.Open
 }
 
 // Connect returns a connection that outlives restarts of the server and is
