@@ -100,20 +100,20 @@ func TestWhatOpensABreaker(t *testing.T) {
 		story []shown
 		opens int // with the attempt of that number; 0: never
 	}{
-		"five times no connection, one key":                    {many(9, 1, of(sinks.Unconnected), true, 0), 5},
-		"no connection, but a success before the fifth":        {join(many(4, 1, of(sinks.Unconnected), true, 0), taken(1), many(4, 1, of(sinks.Unconnected), true, 0)), 0},
-		"no answer, three keys":                                {many(9, 3, of(sinks.Unanswered), true, 0), 5},
-		"no answer, two keys":                                  {many(999, 2, of(sinks.Unanswered), true, time.Minute), 0},
-		"503 of three keys that were taken before":             {join(taken(3), many(9, 3, of(sinks.Unavailable), true, 0)), 3 + 5},
-		"503 of keys that were never taken, for a moment":      {many(299, 100, of(sinks.Unavailable), false, 10*time.Millisecond), 0},
-		"503 of keys that were never taken, for three seconds": {many(40, 100, of(sinks.Unavailable), false, 500*time.Millisecond), 7},
-		"500 of one key":                                       {many(999, 1, status, true, time.Minute), 0},
-		"500 of two keys that were taken before":               {join(taken(2), many(999, 2, status, false, time.Minute)), 0},
-		"500 of many keys that were taken before, at once":     {join(taken(50), many(50, 50, status, false, time.Millisecond)), 0},
-		"500 of many keys that were taken before":              {join(taken(50), many(50, 50, status, false, 200*time.Millisecond)), 50 + 20},
-		"500 of many keys, first attempts, for a while":        {many(99, 50, status, false, time.Second), 20},
-		"500 of many keys, first attempts, all at once":        {many(99, 50, status, false, 100*time.Millisecond), 0},
-		"500 of thousands of poisoned keys that are retried":   {many(5000, 5000, status, true, time.Second), 0},
+		"five times no connection, one key":                  {many(9, 1, of(sinks.Unconnected), true, 0), 5},
+		"no connection, but a success before the fifth":      {join(many(4, 1, of(sinks.Unconnected), true, 0), taken(1), many(4, 1, of(sinks.Unconnected), true, 0)), 0},
+		"no answer, three keys":                              {many(9, 3, of(sinks.Unanswered), true, 0), 5},
+		"no answer, two keys":                                {many(999, 2, of(sinks.Unanswered), true, time.Minute), 0},
+		"503 of three keys that were taken before":           {join(taken(3), many(9, 3, of(sinks.Unavailable), true, 0)), 3 + 5},
+		"503 of keys that were never taken, for a moment":    {many(299, 100, of(sinks.Unavailable), false, 10*time.Millisecond), 0},
+		"503 of keys that were never taken, for ten seconds": {many(40, 100, of(sinks.Unavailable), false, 500*time.Millisecond), 21},
+		"500 of one key":                                     {many(999, 1, status, true, time.Minute), 0},
+		"500 of two keys that were taken before":             {join(taken(2), many(999, 2, status, false, time.Minute)), 0},
+		"500 of many keys that were taken before, at once":   {join(taken(50), many(50, 50, status, false, time.Millisecond)), 0},
+		"500 of many keys that were taken before":            {join(taken(50), many(50, 50, status, false, 200*time.Millisecond)), 50 + 20},
+		"500 of many keys, first attempts, for a while":      {many(99, 50, status, false, time.Second), 20},
+		"500 of many keys, first attempts, all at once":      {many(99, 50, status, false, 100*time.Millisecond), 0},
+		"500 of thousands of poisoned keys that are retried": {many(5000, 5000, status, true, time.Second), 0},
 		"500 of keys that were taken so long ago": {join(taken(3), func() (all []shown) {
 			for i := range 300 {
 				all = append(all, shown{key: 1000 + i})

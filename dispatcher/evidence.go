@@ -25,9 +25,9 @@ const (
 	// as far as it is remembered.
 	knownKeys = 3
 	// If not, they may be thousands of keys that always fail, and for some time
-	// nothing else: a sink that says that it is unavailable is believed after
-	// failingTime, one that fails otherwise after this.
-	answersAlone = 15 * time.Second
+	// nothing else.
+	unavailableAlone = 10 * time.Second
+	answersAlone     = 15 * time.Second
 )
 
 // evidence is what the failures since the last success say of a sink.
@@ -145,7 +145,7 @@ func (e *evidence) down(now instant, inARow int) bool {
 	if e.known.n >= knownKeys {
 		return unavailable || answered && alone >= failingTime
 	}
-	return unavailable && alone >= failingTime || answered && alone >= answersAlone
+	return unavailable && alone >= unavailableAlone || answered && alone >= answersAlone
 }
 
 // reachOf returns what err says of the sink as a whole.

@@ -154,7 +154,7 @@ func TestPoisonKeys(t *testing.T) {
 	poisoned := func(key string) bool { return strings.HasPrefix(key, "/k/poison/") }
 	sick := func(a *oracle.Attempt, _ int) receiver.Reply {
 		if poisoned(a.Key) {
-			return receiver.Broken
+			return receiver.Unavailable
 		}
 		return receiver.Accept
 	}

@@ -138,8 +138,6 @@ func (b *Inbox) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 	case Unavailable:
 		w.WriteHeader(http.StatusServiceUnavailable)
-	case Broken:
-		w.WriteHeader(http.StatusInternalServerError)
 	case Refuse:
 		w.WriteHeader(http.StatusUnprocessableEntity)
 	case Hang:

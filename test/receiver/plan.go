@@ -16,7 +16,6 @@ const (
 	Late                     // 204, after a few milliseconds
 	Unavailable              // 503
 	Refuse                   // 422
-	Broken                   // 500
 	Hang                     // no answer, until the sender gives up
 	Reset                    // the connection is reset without an answer
 )
