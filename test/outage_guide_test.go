@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -72,6 +73,7 @@ func TestTheGuideToAnOutageIsReal(t *testing.T) {
 	put("pg9", `{"role":"replica"}`)
 	b.owes(k, 100, `sink="pager"`)
 	b.owes(k, 0, `sink="audit"`)
+	b.must(pager.awaitRefused(b, 25))
 	b.awaits(k, "keyhook_breaker_open", 1, `sink="pager"`)
 	g.shows("down", "sink", "list")
 	g.metrics("metrics", "keyhook_owed{", "keyhook_breaker_open{", "keyhook_dead_letters{")
@@ -82,6 +84,8 @@ func TestTheGuideToAnOutageIsReal(t *testing.T) {
 	k.Start()
 	k.AwaitReady()
 	b.owes(k, 100, `sink="pager"`)
+	pager.forget()
+	b.must(pager.awaitRefused(b, 1))
 
 	pager.down(false)
 	b.must(pager.await(b, 101))
@@ -138,12 +142,13 @@ type pager struct {
 	mu      sync.Mutex
 	dead    bool
 	texts   []string
+	refused map[string]bool // the members it was told of in vain
 	changed chan struct{}
 }
 
 func startPager(t *testing.T) *pager {
 	t.Helper()
-	p := &pager{changed: make(chan struct{})}
+	p := &pager{changed: make(chan struct{}), refused: make(map[string]bool)}
 	server := httptest.NewServer(p)
 	t.Cleanup(server.Close)
 	p.url = server.URL
@@ -154,13 +159,15 @@ func (p *pager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err != nil || p.dead {
-		http.Error(w, "upstream connect error", http.StatusServiceUnavailable)
-		return
-	}
 	var message struct{ Text string }
 	_ = json.Unmarshal(body, &message) // the other receiver gets something else
-	p.texts = append(p.texts, message.Text)
+	if err != nil || p.dead {
+		member, _, _ := strings.Cut(message.Text, " ")
+		p.refused[member] = true
+		http.Error(w, "upstream connect error", http.StatusServiceUnavailable)
+	} else {
+		p.texts = append(p.texts, message.Text)
+	}
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
@@ -171,10 +178,27 @@ func (p *pager) down(dead bool) {
 	p.dead = dead
 }
 
+// forget forgets whom it was told of in vain.
+func (p *pager) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.refused)
+}
+
+// await waits until n texts have arrived.
 func (p *pager) await(b *bench, n int) error {
+	return p.until(b, n, "texts arrived", func() int { return len(p.texts) })
+}
+
+// awaitRefused waits until texts about n members have been refused.
+func (p *pager) awaitRefused(b *bench, n int) error {
+	return p.until(b, n, "members were refused", func() int { return len(p.refused) })
+}
+
+func (p *pager) until(b *bench, n int, what string, count func() int) error {
 	for {
 		p.mu.Lock()
-		got, changed := len(p.texts), p.changed
+		got, changed := count(), p.changed
 		p.mu.Unlock()
 		if got >= n {
 			return nil
@@ -182,7 +206,7 @@ func (p *pager) await(b *bench, n int) error {
 		select {
 		case <-changed:
 		case <-b.ctx.Done():
-			return fmt.Errorf("%d of %d texts arrived: %w", got, n, b.ctx.Err())
+			return fmt.Errorf("%d of %d %s: %w", got, n, what, b.ctx.Err())
 		}
 	}
 }
@@ -220,15 +244,32 @@ func readGuide(b *bench, k *lab.Keyhook) *outageGuide {
 	return &outageGuide{bench: b, k: k, page: page, named: make(map[string]bool)}
 }
 
-// shows runs a command and compares what it prints with a block of the page.
+// shows runs a command until it prints what a block of the page shows: the
+// breaker tries a sink now and then, and a state may lag behind what the
+// receiver has seen.
 func (g *outageGuide) shows(name string, args ...string) {
 	g.Helper()
-	out, code := g.k.Command(g.ctx, args...)
-	if code != 0 {
-		g.Errorf("keyhook %s ended with %d:\n%s", strings.Join(args, " "), code, out)
+	ctx, cancel := context.WithTimeout(g.ctx, patience)
+	defer cancel()
+	shown, printed := g.shown(name), ""
+	err := lab.Poll(ctx, func() (bool, error) {
+		out, code := g.k.Command(g.ctx, args...)
+		if code != 0 {
+			return true, fmt.Errorf("keyhook %s ended with %d:\n%s", strings.Join(args, " "), code, out)
+		}
+		printed = "$ keyhook " + strings.Join(args, " ") + "\n" + trailing.ReplaceAllString(out, "")
+		return *update || steady(shown) == steady(printed), errors.New("it is not what the page shows")
+	})
+	if printed == "" {
+		g.Error(err)
 	}
-	g.block(name, "$ keyhook "+strings.Join(args, " ")+"\n"+out)
+	g.compare(name, printed)
 }
+
+var trailing = regexp.MustCompile(`(?m)[ \t]+$`)
+
+// patience bounds how long a command may print something else.
+const patience = 30 * time.Second
 
 // metrics compares the series that begin as given with a block of the page.
 func (g *outageGuide) metrics(name string, begin ...string) {
@@ -242,24 +283,35 @@ func (g *outageGuide) metrics(name string, begin ...string) {
 			b.WriteString(line)
 		}
 	}
-	g.block(name, b.String())
+	g.compare(name, b.String())
 }
 
-func (g *outageGuide) block(name, printed string) {
+// shown is a block of the page.
+func (g *outageGuide) shown(name string) string {
 	g.Helper()
-	g.named[name] = true
-	printed = regexp.MustCompile(`(?m)[ \t]+$`).ReplaceAllString(printed, "")
-	find := regexp.MustCompile("(?s)<!-- outage: " + name + " -->\n```console\n(.*?)```\n")
-	at := find.FindSubmatchIndex(g.page)
+	from, to := g.find(name)
+	return string(g.page[from:to])
+}
+
+func (g *outageGuide) find(name string) (from, to int) {
+	g.Helper()
+	block := regexp.MustCompile("(?s)<!-- outage: " + name + " -->\n```console\n(.*?)```\n")
+	at := block.FindSubmatchIndex(g.page)
 	if at == nil {
 		g.Fatalf("%s has no block %q", guide, name)
 	}
-	shown := string(g.page[at[2]:at[3]])
+	return at[2], at[3]
+}
+
+func (g *outageGuide) compare(name, printed string) {
+	g.Helper()
+	g.named[name] = true
 	if *update {
-		g.page = slices.Concat(g.page[:at[2]], []byte(printed), g.page[at[3]:])
+		from, to := g.find(name)
+		g.page = slices.Concat(g.page[:from], []byte(printed), g.page[to:])
 		return
 	}
-	if steady(shown) != steady(printed) {
+	if shown := g.shown(name); steady(shown) != steady(printed) {
 		g.Errorf("%s shows under %q\n%s\nwhat is printed is\n%s", guide, name, steady(shown), steady(printed))
 	}
 }
@@ -292,7 +344,7 @@ var passing = []struct {
 }{
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[0-9.]*(Z| UTC)?`), "WHEN"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
-	{regexp.MustCompile(`\b(now|\d+ (second|minute)s? (ago|from now)|in \d+ (second|minute)s?)\b`), "WHEN"},
+	{regexp.MustCompile(`\b(now|due|\d+ (second|minute)s? (ago|from now)|in \d+ (second|minute)s?)\b`), "WHEN"},
 	{regexp.MustCompile(`\d+ +(\d+) B\b`), "ATTEMPTS SIZE"},
 	{regexp.MustCompile(`[ \t]+`), " "},
 }
