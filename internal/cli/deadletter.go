@@ -1,12 +1,9 @@
 package cli
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,42 +23,18 @@ directory where none runs.`,
 }
 
 func listDeadLetters(p *Process) *cobra.Command {
-	d := deskCommand{p: p}
-	var flags selectFlags
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List dead letters, those that were given up first on top",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			now := time.Now()
-			if err := flags.read(now); err != nil {
-				return err
-			}
-			return d.open(cmd.Context(), func(ctx context.Context, desk *app.Desk) error {
-				t := newTable(cmd.OutOrStdout(), d.format, "FAILED\tID\tSINK\tRULE\tKEY\tREVISION\tATTEMPTS\tSIZE\tREASON\tERROR")
-				for l, err := range desk.DeadLetters(ctx, flags.filter) {
-					if err != nil {
-						return t.fail(err)
-					}
-					err := t.add(l, func(w io.Writer) {
-						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", ago(l.FailedAt, now), printable(l.ID),
-							printable(l.Sink), printable(l.Rule), shortened(textOf(l.Key, l.KeyBase64), maxCell), l.Revision,
-							l.Attempts, size(l.Size), printable(string(l.Reason)), shortened(printable(l.Error), maxError))
-					})
-					if err != nil {
-						return err
-					}
-					if t.rows == flags.limit {
-						break
-					}
-				}
-				return t.end("no dead letters")
-			})
+	l := listing[backlog.Letter]{
+		short: "List dead letters, those that were given up first on top",
+		none:  "no dead letters", deadLetters: true,
+		head: "FAILED\tID\tSINK\tRULE\tKEY\tREVISION\tATTEMPTS\tSIZE\tREASON\tERROR",
+		all:  backlog.Desk.DeadLetters,
+		row: func(w io.Writer, l backlog.Letter, now time.Time) {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", ago(l.FailedAt, now), printable(l.ID),
+				printable(l.Sink), printable(l.Rule), shortened(textOf(l.Key, l.KeyBase64), maxCell), l.Revision,
+				l.Attempts, size(l.Size), printable(string(l.Reason)), shortened(printable(l.Error), maxError))
 		},
 	}
-	d.addFlags(cmd)
-	flags.add(cmd, true)
-	return cmd
+	return l.command(p)
 }
 
 func showDeadLetter(p *Process) *cobra.Command {
@@ -170,62 +143,4 @@ Ctrl-C leaves what was done done, and the rest as it was.`,
 	cmd.Flags().BoolVar(&j.job.DryRun, "dry-run", false, "say what would be done")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "remove them, on a terminal too")
 	return cmd
-}
-
-const (
-	// maxCell bounds what a cell of a table shows, in characters.
-	maxCell = 60
-	// maxError does so for an error, which is the last cell.
-	maxError = 160
-	// block is how many rows are aligned with each other: a table of any length
-	// takes as much memory.
-	block = 200
-)
-
-// table prints rows as they come.
-type table struct {
-	format output
-	out    *bufio.Writer
-	list   printList
-	text   *tabwriter.Writer
-	head   string
-	rows   int
-}
-
-func newTable(w io.Writer, format output, head string) *table {
-	out := bufio.NewWriterSize(w, 64<<10)
-	return &table{format: format, out: out, list: printList{w: out}, text: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), head: head}
-}
-
-// add prints a row: v for programs, and for people what row writes.
-func (t *table) add(v any, row func(io.Writer)) error {
-	t.rows++
-	if t.format == forPrograms {
-		return t.list.add(v)
-	}
-	if t.rows == 1 {
-		fmt.Fprintln(t.text, t.head)
-	}
-	row(t.text)
-	if t.rows%block == 0 {
-		return t.text.Flush()
-	}
-	return nil
-}
-
-// fail ends the table where it is, because of err.
-func (t *table) fail(err error) error { return errors.Join(err, t.text.Flush(), t.out.Flush()) }
-
-// end ends the table, with none in place of an empty one.
-func (t *table) end(none string) error {
-	var err error
-	switch {
-	case t.format == forPrograms:
-		err = t.list.end()
-	case t.rows == 0:
-		_, err = fmt.Fprintln(t.out, none)
-	default:
-		err = t.text.Flush()
-	}
-	return errors.Join(err, t.out.Flush())
 }

@@ -1,14 +1,12 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"keyhook/internal/app"
 	"keyhook/internal/backlog"
 )
 
@@ -23,42 +21,18 @@ directory where none runs.`,
 }
 
 func listOwed(p *Process) *cobra.Command {
-	d := deskCommand{p: p}
-	var flags selectFlags
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List owed deliveries: by rule, send and sink, then those of a key in their order",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			now := time.Now()
-			if err := flags.read(now); err != nil {
-				return err
-			}
-			return d.open(cmd.Context(), func(ctx context.Context, desk *app.Desk) error {
-				t := newTable(cmd.OutOrStdout(), d.format, "ADMITTED\tID\tSINK\tRULE\tKEY\tREVISION\tATTEMPTS\tSIZE\tNEXT TRY\tERROR")
-				for o, err := range desk.Owed(ctx, flags.filter) {
-					if err != nil {
-						return t.fail(err)
-					}
-					err := t.add(o, func(w io.Writer) {
-						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", ago(o.AdmittedAt, now), printable(o.ID),
-							printable(o.Sink), printable(o.Rule), shortened(textOf(o.Key, o.KeyBase64), maxCell), o.Revision,
-							o.Attempts, size(o.Size), nextTry(o.DueAt, now), shortened(printable(o.Error), maxError))
-					})
-					if err != nil {
-						return err
-					}
-					if t.rows == flags.limit {
-						break
-					}
-				}
-				return t.end("nothing is owed")
-			})
+	l := listing[backlog.Owed]{
+		short: "List owed deliveries: by rule, send and sink, then those of a key in their order",
+		none:  "nothing is owed",
+		head:  "ADMITTED\tID\tSINK\tRULE\tKEY\tREVISION\tATTEMPTS\tSIZE\tNEXT TRY\tERROR",
+		all:   backlog.Desk.Owed,
+		row: func(w io.Writer, o backlog.Owed, now time.Time) {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", ago(o.AdmittedAt, now), printable(o.ID),
+				printable(o.Sink), printable(o.Rule), shortened(textOf(o.Key, o.KeyBase64), maxCell), o.Revision,
+				o.Attempts, size(o.Size), nextTry(o.DueAt, now), shortened(printable(o.Error), maxError))
 		},
 	}
-	d.addFlags(cmd)
-	flags.add(cmd, false)
-	return cmd
+	return l.command(p)
 }
 
 func nextTry(due *time.Time, now time.Time) string {
