@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -23,12 +24,16 @@ func bareClient() *http.Client {
 	}
 }
 
-func post(ctx context.Context, client *http.Client, url string, body []byte) error {
+// post sends a body with the headers that keyhook sends: a receiver that is to
+// drop what comes twice needs an id.
+func post(ctx context.Context, client *http.Client, url, id string, body []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/cloudevents+json")
+	req.Header.Set("Webhook-Id", id)
+	req.Header.Set("Webhook-Timestamp", strconv.FormatInt(time.Now().Unix(), 10))
 	resp, err := client.Do(req)
 	if err != nil {
 		return err
@@ -49,7 +54,7 @@ func postAll(ctx context.Context, url string, bodies [][]byte, n int) error {
 	for worker := range concurrency {
 		group.Go(func() error {
 			for i := worker; i < n; i += concurrency {
-				if err := post(ctx, client, url, bodies[i%len(bodies)]); err != nil {
+				if err := post(ctx, client, url, fmt.Sprintf("%d-%032x", i, i), bodies[i%len(bodies)]); err != nil {
 					return err
 				}
 			}
@@ -98,7 +103,7 @@ func watchAndPost(ctx context.Context, etcd *clientv3.Client, prefix, url string
 			slots <- struct{}{}
 			wait.Go(func() {
 				defer func() { <-slots }()
-				if err := post(ctx, client, url, body); err != nil && ctx.Err() == nil {
+				if err := post(ctx, client, url, messageID(ev), body); err != nil && ctx.Err() == nil {
 					select {
 					case failed <- err:
 					default:
@@ -129,8 +134,12 @@ func message(ev *clientv3.Event) ([]byte, error) {
 		d.Prev = &held{string(p.GetValue()), p.GetModRevision(), p.GetCreateRevision(), p.GetVersion()}
 	}
 	return json.Marshal(map[string]any{
-		"specversion": "1.0", "id": fmt.Sprintf("%d-%x", kv.GetModRevision(), kv.GetKey()), "source": "/etcd/test",
+		"specversion": "1.0", "id": messageID(ev), "source": "/etcd/test",
 		"type": "keyhook.etcd.put", "subject": d.Key, "time": time.Now().UTC(), "sequence": fmt.Sprint(kv.GetModRevision()),
 		"datacontenttype": "application/json", "data": d,
 	})
+}
+
+func messageID(ev *clientv3.Event) string {
+	return fmt.Sprintf("%d-%x", ev.Kv.GetModRevision(), ev.Kv.GetKey())
 }

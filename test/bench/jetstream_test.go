@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -14,7 +15,8 @@ import (
 )
 
 // BenchmarkJetStream reports messages a second while a backlog is drained to a
-// stream, against a client that publishes the same messages asynchronously.
+// stream, against a client that publishes the same messages asynchronously: with
+// the bodies and headers that keyhook has sent, to subjects as long and as many.
 func BenchmarkJetStream(b *testing.B) {
 	r := setUp(b)
 	js, url := r.bus()
@@ -102,23 +104,37 @@ func (r *rig) stored(s jetstream.Stream) float64 {
 	return float64(state.Msgs-1) / state.LastTime.Sub(state.FirstTime).Seconds()
 }
 
-// sample returns the bodies of some messages of a stream.
-func (r *rig) sample(s jetstream.Stream) (bodies [][]byte) {
+// sample returns some messages of a stream.
+func (r *rig) sample(s jetstream.Stream) (msgs []jetstream.Msg) {
 	r.Helper()
 	consumer, err := s.OrderedConsumer(r.Context(), jetstream.OrderedConsumerConfig{})
 	r.must(err)
 	batch, err := consumer.Fetch(samples)
 	r.must(err)
 	for msg := range batch.Messages() {
-		bodies = append(bodies, msg.Data())
+		msgs = append(msgs, msg)
 	}
 	r.must(batch.Error())
-	return bodies
+	return msgs
 }
 
-// publishAll publishes n messages with an id each, and waits until all of them
-// are acknowledged.
-func publishAll(ctx context.Context, js jetstream.JetStream, bodies [][]byte, n int) error {
+// like returns the i-th message of a backlog for the stream of the bare client:
+// a sample's body and headers, the subject that keyhook makes of the key, and an
+// id of its own.
+func like(sample jetstream.Msg, i, n int) *nats.Msg {
+	subject := sample.Subject()[len("ours") : len(sample.Subject())-len("000000")]
+	msg := nats.NewMsg(fmt.Sprintf("bare%s%06d", subject, i%(n/10)))
+	msg.Data = sample.Data()
+	for name, values := range sample.Headers() {
+		msg.Header[name] = values
+	}
+	id, _, _ := strings.Cut(sample.Headers().Get(jetstream.MsgIDHeader), "-") // the revision
+	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%s-%032x", id, i))
+	return msg
+}
+
+// publishAll publishes n messages and waits until all of them are acknowledged.
+func publishAll(ctx context.Context, js jetstream.JetStream, samples []jetstream.Msg, n int) error {
 	acks := make(chan jetstream.PubAckFuture, pending)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -136,10 +152,7 @@ func publishAll(ctx context.Context, js jetstream.JetStream, bodies [][]byte, n 
 	group.Go(func() error {
 		defer close(acks)
 		for i := range n {
-			msg := nats.NewMsg(fmt.Sprintf("bare.%06d", i%(n/10)))
-			msg.Data = bodies[i%len(bodies)]
-			msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%d-%032x", i, i))
-			ack, err := js.PublishMsgAsync(msg)
+			ack, err := js.PublishMsgAsync(like(samples[i%len(samples)], i, n))
 			if err != nil {
 				return err
 			}
