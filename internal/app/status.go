@@ -197,8 +197,8 @@ func (r *run) snapshot() telemetry.Snapshot {
 	}
 	for _, k := range p.dispatcher.Sinks {
 		s.Sinks = append(s.Sinks, telemetry.SinkState{
-			Name: k.Name, Owed: k.Owed, Oldest: k.OldestAdmitted, DeadLetters: k.DeadLetters, InFlight: k.InFlight,
-			Held: k.Held, Paused: k.Paused, BreakerOpen: k.Breaker != dispatcher.BreakerClosed,
+			Name: k.Name, Owed: k.Owed, Oldest: k.OldestAdmitted, Waiting: k.Waiting, DeadLetters: k.DeadLetters,
+			InFlight: k.InFlight, Held: k.Held, Paused: k.Paused, BreakerOpen: k.Breaker != dispatcher.BreakerClosed,
 		})
 	}
 	return s

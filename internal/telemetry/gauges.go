@@ -31,6 +31,7 @@ type SinkState struct {
 	Name        string
 	Owed        int64
 	Oldest      time.Time // when the oldest of what is owed was admitted; zero if nothing is
+	Waiting     int64     // for their time (for, every): not owed yet
 	DeadLetters int64
 	InFlight    int
 	Held        bool
@@ -55,6 +56,7 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 var (
 	owed        = gauge("keyhook_owed", "Deliveries that are owed.", "sink")
 	oldestOwed  = gauge("keyhook_oldest_owed_seconds", "Age of the oldest delivery that is owed; 0 if nothing is.", "sink")
+	waiting     = gauge("keyhook_waiting", "Matches that wait for their time, for or every: they are not owed yet, and may never be.", "sink")
 	deadLetters = gauge("keyhook_dead_letters", "Dead letters that are kept.", "sink")
 	inFlight    = gauge("keyhook_in_flight", "Attempts under way.", "sink")
 	held        = gauge("keyhook_sink_held", "1 while the sink is held: its receiver asked for nothing more.", "sink")
@@ -72,7 +74,7 @@ var (
 
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		owed, oldestOwed, deadLetters, inFlight, held, paused, breakerOpen, position, revision, headroom, near, rulesStale, ready, memory, diskFree,
+		owed, oldestOwed, waiting, deadLetters, inFlight, held, paused, breakerOpen, position, revision, headroom, near, rulesStale, ready, memory, diskFree,
 	} {
 		ch <- d
 	}
@@ -99,6 +101,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 		send(owed, float64(k.Owed), k.Name)
 		send(oldestOwed, age, k.Name)
+		send(waiting, float64(k.Waiting), k.Name)
 		send(deadLetters, float64(k.DeadLetters), k.Name)
 		send(inFlight, float64(k.InFlight), k.Name)
 		send(held, number(k.Held), k.Name)

@@ -63,7 +63,7 @@ func story(m *telemetry.Metrics) {
 			Ranges: []telemetry.RangeState{{Range: "/a/", Position: 118}, {Range: "/b/", Position: 100}, {Range: "/new/"}},
 			Sinks: []telemetry.SinkState{
 				{Name: "bus", DeadLetters: 1},
-				{Name: "pager", Owed: 9, Oldest: began.Add(-90 * time.Second), InFlight: 2, Held: true, Paused: true, BreakerOpen: true},
+				{Name: "pager", Owed: 9, Oldest: began.Add(-90 * time.Second), Waiting: 3, InFlight: 2, Held: true, Paused: true, BreakerOpen: true},
 			},
 		}
 	})
