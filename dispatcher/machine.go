@@ -362,7 +362,8 @@ func (m *machine) retry(t moment, c *chain, it *item, err error) keyhook.Outcome
 	r := s.cfg.Retry
 	it.retry.Attempts++
 	it.retry.Error = err.Error()
-	byAttempts, byAge := r.exhausted(it.retry.Attempts, time.Duration(t.now-it.admitted))
+	age := time.Duration(t.now - it.admitted)
+	byAttempts, byAge := r.exhausted(it.retry.Attempts, age)
 	switch {
 	case byAttempts, byAge:
 		c.pop()
@@ -384,7 +385,7 @@ func (m *machine) retry(t moment, c *chain, it *item, err error) keyhook.Outcome
 		return keyhook.Retried
 	}
 	it.retry.Interval = r.next(it.retry.Interval)
-	delay := max(r.jittered(it.retry.Interval, m.jitter()), retryAfter(err))
+	delay := max(r.jittered(it.retry.Interval, m.jitter()), r.allowed(retryAfter(err), age))
 	it.retry.Due = t.wall.Add(delay)
 	m.retouch(it)
 	m.rest(t, c)

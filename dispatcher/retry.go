@@ -44,3 +44,12 @@ func (r Retry) longest() time.Duration {
 func (r Retry) exhausted(attempts int, age time.Duration) (byAttempts, byAge bool) {
 	return r.MaxAttempts > 0 && attempts >= r.MaxAttempts, r.MaxAge > 0 && age >= r.MaxAge
 }
+
+// allowed cuts what a receiver asks for to what is left of MaxAge, so that the
+// last attempt is made then and not an hour later.
+func (r Retry) allowed(asked, age time.Duration) time.Duration {
+	if r.MaxAge <= 0 {
+		return asked
+	}
+	return min(asked, r.MaxAge-age)
+}
