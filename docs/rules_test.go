@@ -93,12 +93,12 @@ func replay(t *testing.T, set *rules.Set, content string) string {
 		if len(batch) == 0 {
 			return
 		}
-		var res rules.Result
-		for _, ev := range batch {
-			set.Evaluate(rules.Source{Name: "/etcd/docs"}, ev, &res)
+		var res, all rules.Result
+		for range set.EvaluateBatch(rules.Source{Name: "/etcd/docs"}, batch, &res) {
+			all.Deliveries = append(all.Deliveries, res.Deliveries...)
+			all.Errors = append(all.Errors, res.Errors...)
 		}
-		set.EvaluateGroups(rules.Source{Name: "/etcd/docs"}, batch, &res)
-		describeResult(&out, &res)
+		describeResult(&out, &all)
 		batch = nil
 	}
 	for line := range strings.Lines(content) {

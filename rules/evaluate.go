@@ -11,8 +11,9 @@ import (
 // Evaluate adds to res what ev owes: a delivery for each send of each rule that
 // matches, in the order of the rules, and the conditions that failed. Messages
 // are rendered. Rules that take the changes of a revision together are left to
-// [Set.EvaluateGroups]; rules that wait also add cancellations. It keeps nothing but what is in res, and may be called from
-// several goroutines at once, each with a res of its own.
+// [Set.EvaluateBatch]; rules that wait also add cancellations. It keeps nothing
+// but what is in res, and may be called from several goroutines at once, each
+// with a res of its own.
 func (s *Set) Evaluate(source Source, ev *keyhook.Event, res *Result) {
 	st := s.states.get(source, ev, s.budget)
 	st.groups = s.index.find(ev.Key, st.groups)

@@ -56,9 +56,12 @@ func TestEvaluate(t *testing.T) {
 				for line := range strings.Lines(d.Input) {
 					events = append(events, parseEvent(t, strings.TrimSpace(line)))
 				}
-				var res Result
-				set.EvaluateGroups(Source{Name: "/etcd/test", Epoch: 1}, events, &res)
-				writeResult(&b, &res)
+				var all Result
+				groups := set.groups(Source{Name: "/etcd/test", Epoch: 1}, events)
+				for _, ev := range events {
+					all.add(groups[ev])
+				}
+				writeResult(&b, &all)
 				return b.String()
 			case "gap":
 				var b strings.Builder

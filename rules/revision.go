@@ -2,6 +2,7 @@ package rules
 
 import (
 	"bytes"
+	"iter"
 	"maps"
 	"slices"
 
@@ -11,26 +12,57 @@ import (
 	"keyhook"
 )
 
-// EvaluateGroups does what [Set.Evaluate] does, for the rules that take the
-// changes of a revision together. The events are those of a batch, in order: a
-// revision that lies in two batches comes to two groups. A synthetic change is a
-// group by itself.
-func (s *Set) EvaluateGroups(source Source, events []*keyhook.Event, res *Result) {
-	if s.together == nil {
-		return
+// EvaluateBatch yields the events of a batch, in order. While one is yielded, res
+// holds what it owes, and nothing else: as [Set.Evaluate] has it and, behind that,
+// what the rules owe that take the changes of a revision together, which stands
+// with the first change of its group. A revision that lies in two batches comes
+// to two groups; a synthetic change is a group by itself.
+func (s *Set) EvaluateBatch(source Source, events []*keyhook.Event, res *Result) iter.Seq[*keyhook.Event] {
+	return func(yield func(*keyhook.Event) bool) {
+		groups := s.groups(source, events)
+		for _, ev := range events {
+			res.Reset()
+			s.Evaluate(source, ev, res)
+			res.add(groups[ev])
+			if !yield(ev) {
+				return
+			}
+		}
 	}
+}
+
+// groupResults are what groups came to, by their first changes.
+type groupResults map[*keyhook.Event]*Result
+
+// of returns where what a group comes to is put.
+func (g groupResults) of(first *state) *Result {
+	res := g[first.event]
+	if res == nil {
+		res = &Result{}
+		g[first.event] = res
+	}
+	return res
+}
+
+// groups evaluates the rules that take the changes of a revision together.
+func (s *Set) groups(source Source, events []*keyhook.Event) groupResults {
+	if s.together == nil {
+		return nil
+	}
+	into := groupResults{}
 	for from := 0; from < len(events); {
 		to := from + 1
 		for to < len(events) && !events[from].Synthetic && !events[to].Synthetic && events[to].Revision == events[from].Revision {
 			to++
 		}
-		s.evaluateRevision(source, events[from:to], res)
+		s.evaluateRevision(source, events[from:to], into)
 		from = to
 	}
+	return into
 }
 
 // evaluateRevision takes the changes of one revision.
-func (s *Set) evaluateRevision(source Source, events []*keyhook.Event, res *Result) {
+func (s *Set) evaluateRevision(source Source, events []*keyhook.Event, into groupResults) {
 	of := map[int][]*keyhook.Event{} // rules
 	var groups []*group
 	for _, ev := range events {
@@ -44,13 +76,13 @@ func (s *Set) evaluateRevision(source Source, events []*keyhook.Event, res *Resu
 		}
 	}
 	for _, i := range slices.Sorted(maps.Keys(of)) {
-		s.evaluateGroup(source, s.rules[i], of[i], res)
+		s.evaluateGroups(source, s.rules[i], of[i], into)
 	}
 }
 
-// evaluateGroup divides the changes by per, and evaluates the rule for each
+// evaluateGroups divides the changes by per, and evaluates the rule for each
 // part.
-func (s *Set) evaluateGroup(source Source, r *rule, events []*keyhook.Event, res *Result) {
+func (s *Set) evaluateGroups(source Source, r *rule, events []*keyhook.Event, into groupResults) {
 	members := make([]*state, len(events))
 	for i, ev := range events {
 		members[i] = s.states.get(source, ev, s.budget)
@@ -68,7 +100,7 @@ func (s *Set) evaluateGroup(source Source, r *rule, events []*keyhook.Event, res
 			var failed *failure
 			if m.per, failed = r.perOf(m); failed != nil {
 				members[0].members = members
-				r.reject(members[0], failed, []byte(wholeRevision), res)
+				r.reject(members[0], failed, []byte(wholeRevision), into.of(members[0]))
 				return
 			}
 		}
@@ -82,7 +114,7 @@ func (s *Set) evaluateGroup(source Source, r *rule, events []*keyhook.Event, res
 		first := part[0]
 		first.enter(r, first.pattern) // with a budget for the whole
 		first.members = part
-		r.evaluate(first, res)
+		r.evaluate(first, into.of(first))
 	}
 }
 

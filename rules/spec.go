@@ -187,6 +187,16 @@ type Result struct {
 	Errors     []EvalError
 }
 
+// add takes in what another result holds, if there is one.
+func (r *Result) add(o *Result) {
+	if o == nil {
+		return
+	}
+	r.Deliveries = append(r.Deliveries, o.Deliveries...)
+	r.Matches = append(r.Matches, o.Matches...)
+	r.Errors = append(r.Errors, o.Errors...)
+}
+
 // Reset empties r for the next event.
 func (r *Result) Reset() {
 	clear(r.Deliveries)

@@ -96,20 +96,9 @@ func (c *consumer) evaluate(b *watch.Batch) []*keyhook.Delivery {
 	}
 	defer c.results.Put(res)
 
-	res.Reset()
-	c.set.EvaluateGroups(source, b.Events, res)
-	groups := make(map[*keyhook.Event][]*keyhook.Delivery, len(res.Deliveries))
-	for _, d := range res.Deliveries {
-		groups[d.Event] = append(groups[d.Event], d)
-	}
-	c.count(res)
-
 	var owed []*keyhook.Delivery
-	for _, e := range b.Events {
-		res.Reset()
-		c.set.Evaluate(source, e, res)
+	for e := range c.set.EvaluateBatch(source, b.Events, res) {
 		c.count(res)
-		res.Deliveries = append(res.Deliveries, groups[e]...)
 		owed = append(owed, res.Deliveries...)
 		if c.evaluated != nil {
 			c.evaluated(e, res.Deliveries)

@@ -166,9 +166,8 @@ type shownError struct {
 // show shows the changes of one revision.
 func (t *tail) show(events []*keyhook.Event) error {
 	t.record(events)
-	groups := t.evaluateGroups(events)
-	for _, ev := range events {
-		line := t.evaluate(ev, groups)
+	for ev := range t.set.EvaluateBatch(t.source, events, &t.result) {
+		line := t.line(ev)
 		if len(t.opts.rules) > 0 && len(line.Matched)+len(line.Errors)+len(line.Deliveries) == 0 {
 			continue
 		}
@@ -198,37 +197,23 @@ func (t *tail) record(events []*keyhook.Event) {
 	}
 }
 
-// evaluateGroups returns what the rules owe that take changes together.
-func (t *tail) evaluateGroups(events []*keyhook.Event) *rules.Result {
-	groups := &rules.Result{}
-	t.set.EvaluateGroups(t.source, events, groups)
-	return groups
-}
-
-// evaluate returns what the rules asked for make of ev. What a group owes stands
-// with its first change.
-func (t *tail) evaluate(ev *keyhook.Event, groups *rules.Result) tailLine {
+// line returns what the rules asked for have made of ev.
+func (t *tail) line(ev *keyhook.Event) tailLine {
 	wanted := func(rule string) bool { return len(t.opts.rules) == 0 || slices.Contains(t.opts.rules, rule) }
-	t.result.Reset()
-	t.set.Evaluate(t.source, ev, &t.result)
 	line := tailLine{Time: ev.Time, Event: showEvent(ev), Matched: []string{}}
 	for _, m := range t.result.Matches {
 		if wanted(m.Rule) {
 			line.Matched = append(line.Matched, m.Rule)
 		}
 	}
-	for _, e := range slices.Concat(t.result.Errors, groups.Errors) {
-		if e.Event == ev && wanted(e.Rule) {
+	for _, e := range t.result.Errors {
+		if wanted(e.Rule) {
 			line.Errors = append(line.Errors, shownError{e.Rule, e.Err.Error()})
 		}
 	}
-	for _, d := range slices.Concat(t.result.Deliveries, groups.Deliveries) {
-		if d.Event != ev || d.Cancels || !wanted(d.Rule) {
-			continue
-		}
-		line.Deliveries = append(line.Deliveries, showDelivery(d))
-		if d.Group != nil && d.Rejected == nil && !slices.Contains(line.Matched, d.Rule) {
-			line.Matched = append(line.Matched, d.Rule)
+	for _, d := range t.result.Deliveries {
+		if !d.Cancels && wanted(d.Rule) {
+			line.Deliveries = append(line.Deliveries, showDelivery(d))
 		}
 	}
 	return line

@@ -414,24 +414,12 @@ func (p *play) admit(events []*keyhook.Event) error {
 	return p.sim.Settle()
 }
 
-// evaluate returns what changes owe, in order: what a group of them owes stands
-// with its first one.
+// evaluate returns what changes owe, in order.
 func (p *play) evaluate(events []*keyhook.Event) []*keyhook.Delivery {
-	source := rules.Source{Name: p.rs.source}
-	p.result.Reset()
-	p.rs.set.EvaluateGroups(source, events, &p.result)
-	p.note()
-	groups := make(map[*keyhook.Event][]*keyhook.Delivery)
-	for _, d := range p.result.Deliveries {
-		groups[d.Event] = append(groups[d.Event], d)
-	}
 	var owed []*keyhook.Delivery
-	for _, ev := range events {
-		p.result.Reset()
-		p.rs.set.Evaluate(source, ev, &p.result)
+	for range p.rs.set.EvaluateBatch(rules.Source{Name: p.rs.source}, events, &p.result) {
 		p.note()
 		owed = append(owed, p.result.Deliveries...)
-		owed = append(owed, groups[ev]...)
 	}
 	return owed
 }
