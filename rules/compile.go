@@ -131,7 +131,7 @@ func (c *compiler) tierOf(k kind, checked *cel.Ast, p *inspector) *tier {
 // checkType reports whether the type of x is one that its place can use.
 func (x *expression) checkType(k kind) (strictyaml.Problem, bool) {
 	wrong := func(want, hint string) (strictyaml.Problem, bool) {
-		return x.source.Position.Problemf("%s must be %s, but its type is %s", x.what, want, typeName(x.typ)).WithHint("%s", hint), false
+		return x.source.Position.Problemf("%s must be %s, but its type is %s", x.what, want, typeName(x.typ)).WithHint(hint), false
 	}
 	if x.typ.Kind() == types.ErrorKind { // of a variable with a mistake
 		return strictyaml.Problem{}, true
@@ -307,7 +307,7 @@ func (p *inspector) problem(id int64, hint, format string, args ...any) {
 
 func (p *inspector) report(line, column int, hint, format string, args ...any) {
 	place, _ := p.source.Locate(line, column)
-	p.problems = append(p.problems, place.Problemf(p.what+": "+format, args...).WithHint("%s", hint))
+	p.problems.Add(place, hint, "%s: %s", p.what, fmt.Sprintf(format, args...))
 }
 
 var (
@@ -338,10 +338,10 @@ func (c *compiler) problems(what string, k kind, source strictyaml.Text, issues 
 				hint = `write the expression in a block after "|", and errors have their exact place`
 			}
 		}
-		ps = append(ps, at.Problemf("%s: %s", what, message).WithHint("%s", hint))
+		ps.Add(at, hint, "%s: %s", what, message)
 	}
 	if len(ps) == 0 {
-		ps = append(ps, source.Position.Problemf("%s: %s", what, issues.Err()))
+		ps.Add(source.Position, "", "%s: %s", what, issues.Err())
 	}
 	return ps
 }

@@ -70,7 +70,7 @@ func (b *builder) watched(source strictyaml.Text, p *pattern) {
 		if len(r.Start) == 0 {
 			hint = "it matches every key; remove etcd.watch to watch them all"
 		}
-		b.warnings = append(b.warnings, source.Position.Problemf("keys: %s is watched in part only", p.source).WithHint("%s", hint))
+		b.warnings.Add(source.Position, hint, "keys: %s is watched in part only", p.source)
 	}
 }
 

@@ -59,7 +59,7 @@ func (l *loader) lint(set *Set, entries []*ruleEntry, env *environment) strictya
 }
 
 func (n *linter) report(code string, at strictyaml.Position, hint, format string, args ...any) {
-	p := at.Problemf(format, args...).WithHint("%s", hint)
+	p := at.Problemf(format, args...).WithHint(hint)
 	p.Code = code
 	n.findings = append(n.findings, p)
 }

@@ -41,7 +41,7 @@ func (n *linter) twins() {
 				continue
 			}
 			if o.implies(r) && len(o.patterns) == 1 && o.patterns[0].source == p.source {
-				if o.position.Path < r.position.Path || o.position.Path == r.position.Path && o.position.Line < r.position.Line {
+				if o.position.Compare(r.position) < 0 {
 					n.report(lintDuplicate, r.position, "remove one of them", "rule %q does the same as rule %q, at %s", r.name, o.name, o.position)
 					break
 				}

@@ -53,9 +53,7 @@ type loader struct {
 }
 
 func (l *loader) fail(at strictyaml.Position, hint, format string, args ...any) {
-	p := at.Problemf(format, args...)
-	p.Hint = hint
-	l.problems = append(l.problems, p)
+	l.problems.Add(at, hint, format, args...)
 }
 
 // read decodes the files and defines their sinks.
@@ -232,9 +230,7 @@ type builder struct {
 }
 
 func (b *builder) fail(at strictyaml.Position, hint, format string, args ...any) {
-	p := at.Problemf(format, args...)
-	p.Hint = hint
-	b.problems = append(b.problems, p)
+	b.problems.Add(at, hint, format, args...)
 }
 
 func (b *builder) build(e *ruleEntry) {
@@ -290,8 +286,7 @@ func (b *builder) modes(e *ruleEntry) {
 	b.rule.order = []keyhook.Order{keyhook.OrderKey, keyhook.OrderNone}[choose("order", e.Order, "key", "none")]
 	b.rule.onFailure = []keyhook.OnFailure{keyhook.Block, keyhook.Supersede}[choose("on_failure", e.OnFailure, "block", "supersede")]
 	if b.rule.order == keyhook.OrderNone && e.OnFailure != nil {
-		b.warnings = append(b.warnings, e.OnFailure.Position.Problemf("on_failure has no effect with order: none").
-			WithHint("without an order no change waits for another one"))
+		b.warnings.Add(e.OnFailure.Position, "without an order no change waits for another one", "on_failure has no effect with order: none")
 	}
 }
 

@@ -27,9 +27,7 @@ type sinkLoader struct {
 }
 
 func (l *sinkLoader) fail(at strictyaml.Position, hint, format string, args ...any) {
-	p := at.Problemf(format, args...)
-	p.Hint = hint
-	l.problems = append(l.problems, p)
+	l.problems.Add(at, hint, format, args...)
 }
 
 // load returns the sink of e with its defaults.

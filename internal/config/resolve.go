@@ -40,15 +40,11 @@ func (r *resolver) problem(at strictyaml.Position, hint, format string, args ...
 	if slices.ContainsFunc(r.problems, func(p strictyaml.Problem) bool { return p.Position() == at }) {
 		return
 	}
-	p := at.Problemf(format, args...)
-	p.Hint = hint
-	r.problems = append(r.problems, p)
+	r.problems.Add(at, hint, format, args...)
 }
 
 func (r *resolver) warn(at strictyaml.Position, hint, format string, args ...any) {
-	p := at.Problemf(format, args...)
-	p.Hint = hint
-	r.warnings = append(r.warnings, p)
+	r.warnings.Add(at, hint, format, args...)
 }
 
 func (r *resolver) config(f *file) *Config {

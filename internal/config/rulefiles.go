@@ -53,8 +53,7 @@ func (c *Config) RulePaths() ([]string, strictyaml.Problems) {
 			}
 		}
 		if !found {
-			problems = append(problems, glob.Position.Problemf("no file matches %s", glob.Pattern).
-				WithHint("paths are relative to the file that contains them"))
+			problems.Add(glob.Position, "paths are relative to the file that contains them", "no file matches %s", glob.Pattern)
 		}
 	}
 	return paths, problems

@@ -126,7 +126,7 @@ func (n *Node) Entries() []Entry {
 		}
 		if first, dup := seen[key.Text()]; dup {
 			key.report(key.Position().Problemf("duplicate key %q", key.Text()).
-				WithHint("it is also at %s", first))
+				WithHint("it is also at " + first.String()))
 			continue
 		}
 		seen[key.Text()] = key.Position()
@@ -137,9 +137,7 @@ func (n *Node) Entries() []Entry {
 
 // Problemf reports a problem at n. The hint may be empty.
 func (n *Node) Problemf(hint, format string, args ...any) {
-	p := n.Position().Problemf(format, args...)
-	p.Hint = hint
-	n.report(p)
+	n.report(n.Position().Problemf(format, args...).WithHint(hint))
 }
 
 // Report reports a problem at another place than that of n.

@@ -24,6 +24,11 @@ func (p Position) String() string {
 	return p.Path + ":" + strconv.Itoa(p.Line) + ":" + strconv.Itoa(p.Column)
 }
 
+// Compare orders places by file, line and column.
+func (p Position) Compare(o Position) int {
+	return cmp.Or(strings.Compare(p.Path, o.Path), cmp.Compare(p.Line, o.Line), cmp.Compare(p.Column, o.Column))
+}
+
 // Problemf returns a problem at p, without a hint.
 func (p Position) Problemf(format string, args ...any) Problem {
 	return Problem{Path: p.Path, Line: p.Line, Column: p.Column, Message: fmt.Sprintf(format, args...)}
@@ -42,8 +47,8 @@ type Problem struct {
 }
 
 // WithHint returns p with a hint.
-func (p Problem) WithHint(format string, args ...any) Problem {
-	p.Hint = fmt.Sprintf(format, args...)
+func (p Problem) WithHint(hint string) Problem {
+	p.Hint = hint
 	return p
 }
 
@@ -72,6 +77,11 @@ func (p Problem) Report() string {
 
 // Problems are all the problems of a set of files.
 type Problems []Problem
+
+// Add adds a problem at a place. The hint may be empty.
+func (ps *Problems) Add(at Position, hint, format string, args ...any) {
+	*ps = append(*ps, at.Problemf(format, args...).WithHint(hint))
+}
 
 // Error returns one entry for each problem, as [Problem.Error] has it.
 func (ps Problems) Error() string {
@@ -103,13 +113,7 @@ func (ps Problems) Err() error {
 // Sort puts ps in the order of their places; problems at one place keep their
 // order.
 func (ps Problems) Sort() {
-	slices.SortStableFunc(ps, func(a, b Problem) int {
-		return cmp.Or(
-			strings.Compare(a.Path, b.Path),
-			cmp.Compare(a.Line, b.Line),
-			cmp.Compare(a.Column, b.Column),
-		)
-	})
+	slices.SortStableFunc(ps, func(a, b Problem) int { return a.Position().Compare(b.Position()) })
 }
 
 // oneLine keeps text that comes from a file from breaking the format.

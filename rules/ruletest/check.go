@@ -43,9 +43,7 @@ func (f *File) check() strictyaml.Problems {
 }
 
 func (c *checker) fail(at strictyaml.Position, hint, format string, args ...any) {
-	p := at.Problemf(format, args...)
-	p.Hint = hint
-	c.problems = append(c.problems, p)
+	c.problems.Add(at, hint, format, args...)
 }
 
 func (c *checker) test(t *testSpec) {

@@ -79,13 +79,9 @@ func (r *Runner) Coverage() (*Coverage, error) {
 	for _, one := range byPlace {
 		c.Branches = append(c.Branches, *one)
 	}
-	slices.SortFunc(c.Rules, func(a, b RuleCoverage) int { return before(a.Position, b.Position) })
+	slices.SortFunc(c.Rules, func(a, b RuleCoverage) int { return a.Position.Compare(b.Position) })
 	slices.SortFunc(c.Branches, func(a, b rules.Branch) int {
-		return cmp.Or(before(a.Position, b.Position), strings.Compare(a.What, b.What), cmp.Compare(len(b.Text), len(a.Text)), strings.Compare(a.Text, b.Text))
+		return cmp.Or(a.Position.Compare(b.Position), strings.Compare(a.What, b.What), cmp.Compare(len(b.Text), len(a.Text)), strings.Compare(a.Text, b.Text))
 	})
 	return c, nil
-}
-
-func before(a, b strictyaml.Position) int {
-	return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 }

@@ -219,8 +219,7 @@ func (r *Runner) named(f *File) (Setup, strictyaml.Problems) {
 		for _, path := range paths {
 			data, err := r.opts.ReadFile(path)
 			if err != nil {
-				problems = append(problems, name.Position.Problemf("cannot read the rules: %s", err).
-					WithHint("paths are relative to the file that contains them"))
+				problems.Add(name.Position, "paths are relative to the file that contains them", "cannot read the rules: %s", err)
 				continue
 			}
 			setup.Files = append(setup.Files, rules.File{Path: path, Data: data})

@@ -384,16 +384,12 @@ func (p *play) operations(s *stepSpec) []operation {
 	for _, key := range s.DeletePrefix.all {
 		prefix = append(prefix, operation{kind: opDeletePrefix, key: key})
 	}
-	parts := []struct {
+	type written struct {
 		at  strictyaml.Position
 		ops []operation
-	}{{s.Put.Position, put}, {s.Delete.Position, del}, {s.DeletePrefix.Position, prefix}}
-	slices.SortStableFunc(parts, func(a, b struct {
-		at  strictyaml.Position
-		ops []operation
-	}) int {
-		return cmp.Or(cmp.Compare(a.at.Line, b.at.Line), cmp.Compare(a.at.Column, b.at.Column))
-	})
+	}
+	parts := []written{{s.Put.Position, put}, {s.Delete.Position, del}, {s.DeletePrefix.Position, prefix}}
+	slices.SortStableFunc(parts, func(a, b written) int { return a.at.Compare(b.at) })
 	return slices.Concat(parts[0].ops, parts[1].ops, parts[2].ops)
 }
 

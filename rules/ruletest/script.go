@@ -237,9 +237,9 @@ func (s *script) check(spec rules.SinkSpec) strictyaml.Problems {
 	for _, r := range s.replies {
 		switch {
 		case spec.NATS != nil && r.status != 0:
-			ps = append(ps, r.at.Problemf("%q is a NATS sink, which answers with no status", spec.Name).WithHint("write ok, timeout, refused or rejected"))
+			ps.Add(r.at, "write ok, timeout, refused or rejected", "%q is a NATS sink, which answers with no status", spec.Name)
 		case spec.Webhook != nil && r.word == replyRejected:
-			ps = append(ps, r.at.Problemf("a webhook rejects with a status").WithHint("write one such as 400"))
+			ps.Add(r.at, "write one such as 400", "a webhook rejects with a status")
 		}
 	}
 	return ps
