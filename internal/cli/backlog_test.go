@@ -342,7 +342,7 @@ func TestAStormIsStopped(t *testing.T) {
 			for i := range 30 {
 				s.put(fmt.Sprintf("/b/%d", i), "x")
 			}
-			s.eventually("they are owed", func() bool { return len(s.list("owed", "list")) == 30 })
+			s.eventually("they are owed, and were tried", func() bool { return len(s.list("owed", "list", "--error", "503")) == 30 })
 			s.run(0, "sink", "pause", "down")
 		})
 		if sinks := s.list("sink", "list"); len(sinks) == 0 || !slices.ContainsFunc(sinks, func(k map[string]any) bool {
