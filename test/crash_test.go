@@ -48,7 +48,7 @@ const (
 // in order, ids stay what they are, and what arrives twice had only just
 // succeeded.
 func TestCrash(t *testing.T) {
-	kills, changes := either(10, 300), either(6000, 150_000)
+	times, changes := either(10, 300), either(6000, 150_000)
 	b := setUp(t, time.Duration(either(4, 60))*time.Minute)
 	seed := seed(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -59,20 +59,22 @@ func TestCrash(t *testing.T) {
 	client := b.etcd.Client()
 	b.must(load.Fill(b.ctx, client, 40, 10, func(i int) string { return fmt.Sprintf("/k/%03d", i) }, func(i int) string { return fmt.Sprint("before ", i) }))
 	k := b.keyhook(everything(hook, "300ms"))
+	k.FollowCommits()
 	k.Start()
 	k.AwaitReady()
 	ready := b.etcd.Revision()
 
-	var died []time.Time
+	var kills []oracle.Kill
 	var writing errgroup.Group
 	writing.SetLimit(1)
-	for i := range kills {
+	for i := range times {
 		mix := &load.Mix{Client: client, Seed: seed + uint64(i), Prefix: "/k/", Keys: 100}
-		share := changes/kills + 1
+		share := changes/times + 1
+		before := hook.Arrived()
 		writing.Go(func() error { return mix.Run(b.ctx, share) })
 		switch moment(i) % moments {
 		case amidDeliveries:
-			b.must(hook.AwaitArrived(b.ctx, hook.Arrived()+1+rng.IntN(share/2)))
+			b.must(hook.AwaitArrived(b.ctx, before+1+rng.IntN(share/2)))
 		case justReady:
 			k.AwaitReady()
 		case anyTime:
@@ -81,9 +83,7 @@ func TestCrash(t *testing.T) {
 			case <-b.ctx.Done():
 			}
 		}
-		k.Kill()
-		b.must(b.receiver.AwaitHangup(b.ctx))
-		died = append(died, time.Now())
+		kills = append(kills, b.kill(k))
 		k.Start()
 	}
 	b.must(writing.Wait())
@@ -96,7 +96,7 @@ func TestCrash(t *testing.T) {
 	b.settled(k)
 	b.stopped(k)
 
-	b.check(hook, oracle.Promise{After: ready, Kills: died, InFlight: concurrency, Lossy: true})
+	b.check(hook, oracle.Promise{After: ready, Kills: kills, InFlight: concurrency, Lossy: true})
 }
 
 // Stopped in full flight, keyhook finishes what it has begun and repeats
@@ -126,8 +126,9 @@ func TestCleanStops(t *testing.T) {
 	writing.SetLimit(1)
 	for i := range stops {
 		mix := &load.Mix{Client: client, Seed: seed + uint64(i), Prefix: "/k/", Keys: 100}
+		before := hook.Arrived()
 		writing.Go(func() error { return mix.Run(b.ctx, share) })
-		b.must(hook.AwaitArrived(b.ctx, hook.Arrived()+1+rng.IntN(share/2)))
+		b.must(hook.AwaitArrived(b.ctx, before+1+rng.IntN(share/2)))
 		b.stopped(k)
 		k.Start()
 	}
@@ -138,6 +139,15 @@ func TestCleanStops(t *testing.T) {
 	b.stopped(k)
 
 	b.check(hook, oracle.Promise{After: ready})
+}
+
+// kill kills keyhook, whose commits are followed, and waits until all that it had
+// sent to the receiver has been dealt with.
+func (b *bench) kill(k *lab.Keyhook) oracle.Kill {
+	b.Helper()
+	k.Kill()
+	b.must(b.receiver.AwaitHangup(b.ctx))
+	return oracle.Kill{At: time.Now(), Durable: k.Durable()}
 }
 
 // stopped stops keyhook, which must end well.

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,7 @@ func TestJetStreamHoldsEveryChangeOnce(t *testing.T) {
 	server := b.startNATS()
 	stream := b.stream(server, jetstream.StreamConfig{Name: "CHANGES", Subjects: []string{"k.>"}, Duplicates: time.Hour})
 	k := b.keyhook(toTheBus(server.URL, true))
+	k.FollowCommits()
 	k.Start()
 	k.AwaitReady()
 	ready := b.etcd.Revision()
@@ -95,11 +97,12 @@ func TestCoreNATSGetsEveryChangeAtLeastOnce(t *testing.T) {
 	heard := b.listen(server)
 	others := server.Connections()
 	k := b.keyhook(toTheBus(server.URL, false))
+	k.FollowCommits()
 	k.Start()
 	k.AwaitReady()
 	ready := b.etcd.Revision()
 
-	died := b.killing(k, server, changes, 10, 0, heard.await, func() {
+	kills := b.killing(k, server, changes, 10, 0, heard.await, func() {
 		b.must(lab.Poll(b.ctx, func() (bool, error) {
 			if n := server.Connections(); n > others {
 				return false, fmt.Errorf("%d clients are connected", n)
@@ -115,7 +118,7 @@ func TestCoreNATSGetsEveryChangeAtLeastOnce(t *testing.T) {
 
 	attempts, err := heard.all()
 	b.must(err)
-	report := oracle.Check(b.history(), attempts, oracle.Promise{After: ready, Kills: died, InFlight: maxInFlight})
+	report := oracle.Check(b.history(), attempts, oracle.Promise{After: ready, Kills: kills, InFlight: maxInFlight})
 	t.Logf("the subscriber: %v", report)
 	if err := report.Err(); err != nil {
 		t.Error(err)
@@ -130,7 +133,7 @@ const maxInFlight = 256
 // each time as of when all that it had sent was taken in.
 func (b *bench) killing(
 	k *lab.Keyhook, server *lab.NATS, changes, keyhookKills, natsKills int, arrived func(int) error, takenIn func(),
-) (died []time.Time) {
+) (kills []oracle.Kill) {
 	b.Helper()
 	seed := seed(b.T)
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -148,12 +151,12 @@ func (b *bench) killing(
 		}
 		k.Kill()
 		takenIn()
-		died = append(died, time.Now())
+		kills = append(kills, oracle.Kill{At: time.Now(), Durable: k.Durable()})
 		k.Start()
 	}
 	b.must(writing.Wait())
 	k.AwaitReady()
-	return died
+	return kills
 }
 
 // stream makes a stream. Its handle outlives restarts of the server.
@@ -233,8 +236,8 @@ func (l *listener) caughtUp() error {
 	}
 	return lab.Poll(l.ctx, func() (bool, error) {
 		waiting, _, err := l.sub.Pending()
-		if err == nil && waiting > 0 {
-			return false, fmt.Errorf("%d messages wait to be heard", waiting)
+		if err != nil || waiting > 0 {
+			return err != nil, cmp.Or(err, fmt.Errorf("%d messages wait to be heard", waiting))
 		}
 		// The last one may be on its way through hear.
 		delivered, err := l.sub.Delivered()

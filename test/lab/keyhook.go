@@ -26,6 +26,9 @@ type Keyhook struct {
 	path string
 	proc *process
 	http *http.Client
+
+	follows   bool
+	following *following
 }
 
 // Settings are what a test wants of a configuration.
@@ -62,7 +65,7 @@ log: {level: info, format: json}
 // Twin returns the same configuration for a second process.
 func (k *Keyhook) Twin() *Keyhook {
 	twin := *k
-	twin.log, twin.proc = filepath.Join(k.Dir, "twin.log"), nil
+	twin.log, twin.proc, twin.follows, twin.following = filepath.Join(k.Dir, "twin.log"), nil, false, nil
 	return &twin
 }
 
@@ -92,7 +95,13 @@ func (k *Keyhook) Start() {
 	if k.proc.running() {
 		k.t.Fatal("keyhook runs already")
 	}
+	if k.following != nil {
+		k.following.end()
+	}
 	k.proc = start(k.t, "keyhook", k.log, k.path, "run", "-c", k.Config)
+	if k.follows {
+		k.follow()
+	}
 }
 
 // Kill ends keyhook by SIGKILL and waits until it is gone.

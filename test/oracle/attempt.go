@@ -22,8 +22,8 @@ type Attempt struct {
 	// OK says that the receiver took the message and answered so, at Answered.
 	OK       bool
 	Answered time.Time
-	// Unread says that the connection ended after the answer with no further
-	// request on it: whether the sender has read the answer is unknown.
+	// Unread says that the connection ended with no further request on it:
+	// whether the sender has read an answer is unknown.
 	Unread bool
 }
 

@@ -48,14 +48,21 @@ type checking struct {
 	known    map[identity][]*change
 	of       []*change // the change that each attempt is about, nil where there is none
 	gaps     []Gap     // with those that a restore tears by itself
+
+	successes []time.Time // of all attempts, sorted
+	undone    []int       // by kill: repeats of what was durable before it
 }
 
 // Check holds the attempts that one stream made against the history of the
 // watched keys.
 func Check(h History, attempts []Attempt, p Promise) *Report {
-	p.Window = cmp.Or(p.Window, 6*time.Second)
-	p.Usual = cmp.Or(p.Usual, 500*time.Millisecond)
-	slices.SortFunc(p.Kills, time.Time.Compare)
+	p.Kills = slices.SortedFunc(slices.Values(p.Kills), func(a, b Kill) int { return a.At.Compare(b.At) })
+	for i := range p.Kills[min(1, len(p.Kills)):] {
+		// What an earlier kill has left undone is on its account.
+		if before := p.Kills[i].At; p.Kills[i+1].Durable.Before(before) {
+			p.Kills[i+1].Durable = before
+		}
+	}
 	c := &checking{
 		Promise: p,
 		attempts: slices.SortedFunc(slices.Values(attempts), func(a, b Attempt) int {
@@ -67,6 +74,12 @@ func Check(h History, attempts []Attempt, p Promise) *Report {
 		gaps:   slices.Concat(p.Gaps, torn(h, p.Gaps)),
 	}
 	slices.SortFunc(c.gaps, func(a, b Gap) int { return a.To.Compare(b.To) })
+	for i := range c.attempts {
+		if a := &c.attempts[i]; a.OK {
+			c.successes = append(c.successes, a.Answered)
+		}
+	}
+	slices.SortFunc(c.successes, time.Time.Compare)
 	c.enter(h)
 	c.assign()
 	c.order()
@@ -118,25 +131,23 @@ func (c *checking) late(entry *Change) bool {
 // they could.
 func (c *checking) repeats() {
 	r := c.report
-	var answers []time.Time // of all successes, for the bound
+	c.undone = make([]int, len(c.Kills))
 	for i, s := range c.of {
 		a := &c.attempts[i]
 		if s == nil || !a.OK {
 			continue
 		}
-		answers = append(answers, a.Answered)
 		if !s.answered.IsZero() {
 			c.repeat(s, a)
 		}
 		s.answered, s.unread = a.Answered, a.Unread
 	}
-	slices.SortFunc(answers, time.Time.Compare)
-	for _, kill := range c.Kills {
-		r.Bound += between(answers, kill.Add(-c.Usual), kill) + c.InFlight
-	}
-	if len(c.Kills) > 0 && r.Repeats > r.Bound {
-		r.breach(Resumable, "%d repeats, more than the %d that succeeded in the %v before each of %d kills or were in flight",
-			r.Repeats, r.Bound, c.Usual, len(c.Kills))
+	for i, kill := range c.Kills {
+		r.Bound += between(c.successes, kill.Durable, kill.At) + c.InFlight
+		if n := c.undone[i]; n > c.InFlight {
+			r.breach(Resumable, "%d deliveries were repeated after the kill at %s that had succeeded before all was durable, %v earlier; only %d can have been in flight",
+				n, kill.At.Format("15:04:05.000"), kill.At.Sub(kill.Durable), c.InFlight)
+		}
 	}
 }
 
@@ -144,23 +155,29 @@ func (c *checking) repeats() {
 func (c *checking) repeat(s *change, again *Attempt) {
 	r := c.report
 	// The first kill at or after the earlier success explains the repeat, if it
-	// came before the later one and soon enough.
-	at, _ := slices.BinarySearchFunc(c.Kills, s.answered, time.Time.Compare)
-	killed := at < len(c.Kills) && !c.Kills[at].After(again.Answered)
+	// came before the later one and what had succeeded was not durable.
+	at := c.next(s.answered)
+	killed := at < len(c.Kills) && !c.Kills[at].At.After(again.Answered)
 	switch {
 	case killed:
 		r.Repeats++
-		age := c.Kills[at].Sub(s.answered)
-		r.Oldest = max(r.Oldest, age)
-		if age > c.Window {
-			r.breach(Resumable, "%s was delivered again after a kill %v after it had succeeded", s, age)
+		r.Oldest = max(r.Oldest, c.Kills[at].At.Sub(s.answered))
+		if !(c.Lossy && s.unread) && !s.answered.After(c.Kills[at].Durable) {
+			c.undone[at]++
 		}
-	case c.Lossy && s.unread:
-		// The sender gave up just before the answer came.
+	case c.Lossy && (s.unread || again.Unread):
+		// The sender gave up before it had read the answer: to the first, or to
+		// this one, which was dealt with late.
 	default:
 		r.Repeats++
 		r.breach(Resumable, "%s was delivered again (attempt %d), and no kill came between", s, again.Arrival)
 	}
+}
+
+// next returns the place of the first kill at or after a moment.
+func (c *checking) next(moment time.Time) int {
+	at, _ := slices.BinarySearchFunc(c.Kills, moment, func(k Kill, moment time.Time) int { return k.At.Compare(moment) })
+	return at
 }
 
 // between counts the times in (from, to].
@@ -232,8 +249,8 @@ func (c *checking) forgotten(key string, g Gap, knows, last *change) bool {
 	if first := c.gaps[first]; !same(c.lastIn(key, first).Change, c.before(key, first)) {
 		return false
 	}
-	at, _ := slices.BinarySearchFunc(c.Kills, knows.known, time.Time.Compare)
-	return at < len(c.Kills) && c.Kills[at].Sub(knows.known) <= c.Window
+	at := c.next(knows.known)
+	return at < len(c.Kills) && knows.known.After(c.Kills[at].Durable)
 }
 
 // before returns what a key held when a gap began, nil if nothing.
@@ -304,4 +321,10 @@ func (c *checking) owing(b *Bookmark) {
 }
 
 // life counts the kills before a moment.
-func (c *checking) life(at time.Time) int { return between(c.Kills, time.Time{}, at) }
+func (c *checking) life(at time.Time) int {
+	n := c.next(at)
+	if n < len(c.Kills) && c.Kills[n].At.Equal(at) {
+		n++
+	}
+	return n
+}

@@ -140,32 +140,50 @@ func TestCheckFindsEachViolation(t *testing.T) {
 		},
 		"a repeat after a kill": {
 			twist:   func(as []Attempt) []Attempt { return again(as, 5, time.Second) },
-			promise: Promise{Kills: []time.Time{kill}},
+			promise: Promise{Kills: []Kill{{At: kill}}},
 		},
 		"a repeat before the kill": {
 			twist:   func(as []Attempt) []Attempt { return again(as, 5, time.Millisecond) },
-			promise: Promise{Kills: []time.Time{kill}},
+			promise: Promise{Kills: []Kill{{At: kill}}},
 			want:    []Guarantee{Resumable},
 		},
 		"two repeats after one kill": {
 			twist:   func(as []Attempt) []Attempt { return again(again(as, 5, time.Second), 5, time.Second) },
-			promise: Promise{Kills: []time.Time{kill}},
+			promise: Promise{Kills: []Kill{{At: kill}}},
 			want:    []Guarantee{Resumable},
 		},
-		"a repeat of what was long committed": {
+		"a repeat of what was durable": {
 			twist:   func(as []Attempt) []Attempt { return again(as, 5, time.Minute) },
-			promise: Promise{Kills: []time.Time{noon.Add(10 * time.Second)}, InFlight: 1},
-			want:    []Guarantee{Resumable}, says: "9.95s after it had succeeded",
+			promise: Promise{Kills: []Kill{{At: kill, Durable: kill.Add(-time.Millisecond)}}},
+			want:    []Guarantee{Resumable}, says: "had succeeded before all was durable, 1ms earlier",
 		},
-		"more repeats than a kill can explain": {
+		"a repeat of what may have been in flight": {
+			twist:   func(as []Attempt) []Attempt { return again(as, 5, time.Minute) },
+			promise: Promise{Kills: []Kill{{At: kill, Durable: kill}}, InFlight: 1},
+		},
+		"more repeats than were in flight": {
 			twist:   func(as []Attempt) []Attempt { return again(again(as, 1, time.Second), 5, 0) },
-			promise: Promise{Kills: []time.Time{noon.Add(545 * time.Millisecond)}},
-			want:    []Guarantee{Resumable}, says: "more than the 1 that succeeded",
+			promise: Promise{Kills: []Kill{{At: kill, Durable: kill}}, InFlight: 1},
+			want:    []Guarantee{Resumable}, says: "2 deliveries were repeated after the kill at 12:00:00.060",
+		},
+		"a repeat after the second kill of what the first one left behind": {
+			twist: func(as []Attempt) []Attempt { return again(as, 5, time.Minute) },
+			promise: Promise{Kills: []Kill{
+				{At: kill.Add(time.Second), Durable: kill.Add(500 * time.Millisecond)}, {At: kill},
+			}},
 		},
 		"a repeat of what could not be read": {
 			twist: func(as []Attempt) []Attempt {
 				as[5].Unread = true
 				return again(as, 5, time.Second)
+			},
+			promise: Promise{Lossy: true},
+		},
+		"a request that was given up, and dealt with late": {
+			twist: func(as []Attempt) []Attempt {
+				as = again(as, 2, time.Second)
+				as[6].Unread = true
+				return as
 			},
 			promise: Promise{Lossy: true},
 		},
@@ -212,7 +230,7 @@ func TestCheckFindsEachViolation(t *testing.T) {
 func TestReportCounts(t *testing.T) {
 	as := again(faithfully(story()), 5, time.Second)
 	as[0].OK = false
-	r := Check(story(), again(as, 0, 0), Promise{After: 2, Kills: []time.Time{noon.Add(80 * time.Millisecond)}, InFlight: 2})
+	r := Check(story(), again(as, 0, 0), Promise{After: 2, Kills: []Kill{{At: noon.Add(80 * time.Millisecond)}}, InFlight: 2})
 	if r.Changes != 5 || r.Attempts != 8 || r.Delivered != 5 || r.Repeats != 1 || r.Bound != 5+2 || r.Oldest != 30*time.Millisecond {
 		t.Errorf("%+v", r)
 	}

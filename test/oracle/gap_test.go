@@ -171,7 +171,7 @@ func TestCheckOfAGap(t *testing.T) {
 				ts.repair()
 				ts.tail()
 			},
-			promise: Promise{Gaps: []Gap{hole}, Kills: []time.Time{noon.Add(45 * time.Millisecond)}},
+			promise: Promise{Gaps: []Gap{hole}, Kills: []Kill{{At: noon.Add(45 * time.Millisecond)}}},
 		},
 		"told right before a kill, and taken back in the gap": {
 			tell: func(ts *tellings) {
@@ -181,7 +181,7 @@ func TestCheckOfAGap(t *testing.T) {
 				ts.repair()
 				ts.tail()
 			},
-			promise: Promise{Gaps: []Gap{hole}, Kills: []time.Time{noon.Add(55 * time.Millisecond)}},
+			promise: Promise{Gaps: []Gap{hole}, Kills: []Kill{{At: noon.Add(55 * time.Millisecond)}}},
 		},
 		"taken back in the first of two gaps": {
 			tell: func(ts *tellings) {
@@ -200,7 +200,18 @@ func TestCheckOfAGap(t *testing.T) {
 				{Revision: 11, Type: Delete, Key: "d"},
 				{Revision: 12, Type: Put, Key: "d", Value: 42, Created: 12, Version: 1},
 			},
-			promise: Promise{Gaps: []Gap{hole, {From: Moment{0, 8}, To: Moment{0, 11}}}, Kills: []time.Time{noon.Add(45 * time.Millisecond)}},
+			promise: Promise{Gaps: []Gap{hole, {From: Moment{0, 8}, To: Moment{0, 11}}}, Kills: []Kill{{At: noon.Add(45 * time.Millisecond)}}},
+		},
+		"told before a kill, durable, and taken back in the gap": {
+			tell: func(ts *tellings) {
+				ts.head()
+				ts.told("a", 4, Put)
+				ts.told("d", 4, Put)
+				ts.repair()
+				ts.tail()
+			},
+			promise: Promise{Gaps: []Gap{hole}, Kills: []Kill{{At: noon.Add(55 * time.Millisecond), Durable: noon.Add(54 * time.Millisecond)}}, InFlight: 9},
+			want:    []Guarantee{Reliable}, says: `the receiver knows PUT "d" at 4/1`,
 		},
 		"told without a kill, and taken back in the gap": {
 			tell: func(ts *tellings) {
@@ -243,7 +254,7 @@ func TestCheckOfBookmarks(t *testing.T) {
 	}
 	tests := map[string]struct {
 		marks []Bookmark
-		kills []time.Time
+		kills []Kill
 		want  []Guarantee
 		says  string
 	}{
@@ -256,7 +267,7 @@ func TestCheckOfBookmarks(t *testing.T) {
 			marks: []Bookmark{at(5, 6, 0, 6), at(6, 5, 0, 6)}, want: []Guarantee{Bookmarkable}, says: "went back from 6 to 5",
 		},
 		"it goes back with a kill": {
-			marks: []Bookmark{at(5, 6, 0, 6), at(7, 5, 0, 6)}, kills: []time.Time{noon.Add(60 * time.Millisecond)},
+			marks: []Bookmark{at(5, 6, 0, 6), at(7, 5, 0, 6)}, kills: []Kill{{At: noon.Add(60 * time.Millisecond)}},
 		},
 		"it passes etcd": {
 			marks: []Bookmark{{At: noon, Position: Moment{0, 7}, Arrived: 6, Head: 6}}, want: []Guarantee{Bookmarkable}, says: "but etcd was at 6",

@@ -57,6 +57,8 @@ func (c *checking) attempt(p *progress, s *change, a *Attempt) {
 		c.report.breach(Ordered, "%s was tried (attempt %d, succeeded: %t) before %s had succeeded", s, a.Arrival, a.OK, changes[p.next])
 	case !s.due && !s.settled && s.place < p.newest:
 		c.report.breach(Ordered, "%s was tried (attempt %d, succeeded: %t) after %s had succeeded", s, a.Arrival, a.OK, changes[p.newest])
+	case s.settled && s.place < p.tried && c.Lossy && a.Unread:
+		// A request that the sender gave up, dealt with after it was made again.
 	case s.settled && s.place < p.tried:
 		c.report.breach(Ordered, "%s was delivered again (attempt %d) after %s was tried, and no kill came between", s, a.Arrival, changes[p.tried])
 	default:

@@ -36,21 +36,23 @@ type Promise struct {
 	// ID says what the ids are made of; nil does not look.
 	ID *Identifier
 
-	// Kills are the moments at which keyhook was killed. Without any, nothing may
-	// be delivered twice.
-	Kills []time.Time
-	// Window is how long before a kill something may have succeeded that is
-	// delivered again: the longest time between two commits for which keyhook
-	// goes on sending. The default is 6 s; keyhook stops sending after 5 s.
-	Window time.Duration
-	// Usual is the same for the sum over all kills: what succeeded within Usual
-	// before the kills, and InFlight for each of them, bounds all repeats. It is
-	// five commit intervals by default, 500 ms.
-	Usual    time.Duration
+	// Kills are those of keyhook, in any order. Without any, nothing may be
+	// delivered twice.
+	Kills []Kill
+	// InFlight is how many attempts keyhook may be making at once.
 	InFlight int
 	// Lossy says that the sender may give up before it has read an answer, so
 	// that what it could not read may come again.
 	Lossy bool
+}
+
+// Kill is one of keyhook.
+type Kill struct {
+	// At is after keyhook had ended, and before it was started again.
+	At time.Time
+	// Durable is a moment at which all that had succeeded was written down before
+	// the kill, but for what was in flight. Zero is when keyhook was started.
+	Durable time.Time
 }
 
 // Gap is a part of the history that was not read but repaired by a listing at
@@ -93,7 +95,7 @@ type Report struct {
 	Delivered int // distinct changes that succeeded
 	Synthetic int // of Delivered, those that first came from a listing
 	Repeats   int // successes of what had succeeded before
-	Bound     int // of Repeats
+	Bound     int // of Repeats: what succeeded after all was durable, and what was in flight
 	Bookmarks int
 	// Forgotten counts keys of which the receiver knows more than keyhook after a
 	// kill and a gap: told, killed before it was written down, taken back within

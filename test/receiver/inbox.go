@@ -126,7 +126,9 @@ func (b *Inbox) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	attempt.Synthetic = r.Header.Get(SyntheticHeader) == "true"
-	switch reply, place := b.record(attempt); reply {
+	reply, place := b.record(attempt)
+	conn.dealt(b, place)
+	switch reply {
 	case Accept, Late:
 		if reply == Late {
 			select {
@@ -134,7 +136,6 @@ func (b *Inbox) serve(w http.ResponseWriter, r *http.Request) {
 			case <-r.Context().Done():
 			}
 		}
-		conn.answered(b, place)
 		w.WriteHeader(http.StatusNoContent)
 	case Unavailable:
 		w.WriteHeader(http.StatusServiceUnavailable)

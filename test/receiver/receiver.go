@@ -74,6 +74,20 @@ func (s *Server) Inbox(name string) *Inbox {
 // AwaitHangup waits until no connection is open: whatever a dead sender had sent
 // has been dealt with.
 func (s *Server) AwaitHangup(ctx context.Context) error {
+	// Connections are accepted in the order in which they were made: when this one
+	// is answered, none of the sender's waits for that any more.
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	if err := resp.Body.Close(); err != nil {
+		return err
+	}
 	for {
 		s.mu.Lock()
 		open, idle := len(s.open), s.idle
@@ -130,7 +144,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 type connKey struct{}
 
-// connection remembers what was last answered on a connection.
+// connection remembers the last request on a connection.
 type connection struct {
 	conn net.Conn
 
@@ -145,7 +159,7 @@ func (c *connection) began() {
 	c.box = nil
 }
 
-func (c *connection) answered(box *Inbox, place int) {
+func (c *connection) dealt(box *Inbox, place int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.box, c.last = box, place

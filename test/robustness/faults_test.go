@@ -9,6 +9,7 @@ import (
 
 	"keyhook/test/lab"
 	"keyhook/test/load"
+	"keyhook/test/oracle"
 )
 
 // fault is one kind of trouble. Begin makes it and end takes it away; an error
@@ -242,7 +243,7 @@ func killKeyhook(r *testRun, _ *step) error {
 	if err := r.receiver.AwaitHangup(r.ctx); err != nil {
 		return err
 	}
-	r.kills = append(r.kills, time.Now())
+	r.kills = append(r.kills, oracle.Kill{At: time.Now(), Durable: r.keyhook.Durable()})
 	return nil
 }
 

@@ -158,7 +158,7 @@ func (r *testRun) judge(t *testing.T) (broken []string, err error) {
 			oracle.Promise{
 				After: r.ready, Gaps: stated, Bookmarks: s.bookmarks(),
 				ID:    &oracle.Identifier{Source: "/etcd/test", Rule: s.name, Send: s.name, FirstEpoch: r.firstly},
-				Kills: r.kills, Usual: 6 * time.Second, InFlight: concurrency, Lossy: true,
+				Kills: r.kills, InFlight: concurrency, Lossy: true,
 			})
 		t.Logf("%s: %v, %d gaps", s.prefix, report, len(stated))
 		for _, v := range report.Violations {

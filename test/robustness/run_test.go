@@ -39,7 +39,7 @@ type testRun struct {
 
 	ready     int64 // the revision at which keyhook was seen ready
 	firstly   uint64
-	kills     []time.Time
+	kills     []oracle.Kill
 	compacted []compaction
 	era       int    // restores that were begun
 	followed  int    // restores that keyhook has noticed
@@ -93,6 +93,7 @@ func setUp(t *testing.T, s scenario, seed uint64, programs lab.EtcdPrograms, lim
 		}
 	}
 	r.keyhook = lab.NewKeyhook(t, program, lab.Settings{Etcd: r.etcd.Endpoints(), Rules: rules(r.streams)})
+	r.keyhook.FollowCommits()
 	r.keyhook.Start()
 	r.keyhook.AwaitReady()
 	if r.ready, err = r.etcd.Revision(ctx); err != nil {
