@@ -24,6 +24,9 @@ const (
 // isEvent reports whether contentType says CloudEvent, and whether it is one
 // that can be taken apart.
 func isEvent(contentType string) (event, inJSON bool) {
+	if contentType == eventJSON { // as rules without a body have it
+		return true, true
+	}
 	t, _, err := mime.ParseMediaType(contentType)
 	if err != nil {
 		return false, false

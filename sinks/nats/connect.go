@@ -274,25 +274,26 @@ func (s *Sink) prepare(ctx context.Context, l *link) error {
 // A user who may not ask finds out with the first message.
 func (s *Sink) findStream(ctx context.Context, l *link) error {
 	told := make(chan acknowledgement, 1)
-	answers := make(chan answer, 1)
+	answered := await(make([]error, 1))
 	subject := "$JS.API.STREAM.INFO." + s.cfg.Stream
-	token := l.expect(question{subject: subject, answers: answers, judge: func(_ string, m *natsgo.Msg) verdict {
+	token := l.expect(question{subject: subject, answers: answered, judge: func(_ string, m *natsgo.Msg) verdict {
 		var info acknowledgement
 		if json.Unmarshal(m.Data, &info) == nil {
 			told <- info
 		}
 		return verdict{nil, true}
 	}})
-	if err := l.conn.PublishRequest(subject, l.inbox+token, nil); err != nil {
+	answered.settled()
+	if err := l.conn.PublishRequest(subject, l.replyTo(token), nil); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout/2)
 	defer cancel()
 	select {
-	case <-answers:
+	case <-answered.all:
 	case <-ctx.Done():
 		l.settle(token, nil)
-		<-answers
+		<-answered.all
 	}
 	if !l.alive() {
 		return errors.New("the server closed the connection")

@@ -9,3 +9,6 @@ func Dialing(s *Sink) bool {
 
 // BinaryMode is binaryMode.
 var BinaryMode = binaryMode
+
+// BeforeSequence is beforeSequence.
+var BeforeSequence = beforeSequence

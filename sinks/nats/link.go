@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	natsgo "github.com/nats-io/nats.go"
 
@@ -27,7 +28,7 @@ type link struct {
 	gone  chan struct{} // closed when the connection is
 
 	mu      sync.Mutex
-	waiting map[string]question // by token
+	waiting map[uint64]question // by token
 	tokens  uint64
 	over    error         // why the connection is no more
 	told    error         // the last error of the server that has been dealt with
@@ -39,29 +40,50 @@ type question struct {
 	subject string
 	index   int
 	judge   func(subject string, reply *natsgo.Msg) verdict
-	answers chan<- answer // has room
+	answers *answers
 	slots   <-chan struct{}
 }
 
-// answer is what became of a question.
-type answer struct {
-	index int
-	err   error
+// answers are what became of the questions of one call. Whoever asks waits for
+// all of them at once: to be woken for each would cost more than to send it.
+type answers struct {
+	errs []error // by the index of the question
+	open atomic.Int64
+	all  chan struct{} // closed when none is open
+}
+
+// await returns answers of which asked counts as open until [answers.settled] is
+// called for it.
+func await(errs []error) *answers {
+	a := &answers{errs: errs, all: make(chan struct{})}
+	a.open.Store(1)
+	return a
+}
+
+// settled counts one less.
+func (a *answers) settled() {
+	if a.open.Add(-1) == 0 {
+		close(a.all)
+	}
 }
 
 func newLink(redact *redact.Redactor) *link {
 	return &link{
 		redact: redact, ready: make(chan struct{}), gone: make(chan struct{}), heard: make(chan struct{}),
-		waiting: make(map[string]question),
+		waiting: make(map[uint64]question),
 	}
 }
 
+// tokenBase is that of the numbers at the end of reply subjects.
+const tokenBase = 36
+
 // expect notes a question, which from here on gets exactly one answer, and
 // returns its token.
-func (l *link) expect(q question) string {
+func (l *link) expect(q question) uint64 {
+	q.answers.open.Add(1)
 	l.mu.Lock()
 	l.tokens++
-	token := strconv.FormatUint(l.tokens, 36)
+	token := l.tokens
 	over := l.over
 	l.waiting[token] = q
 	l.mu.Unlock()
@@ -71,8 +93,14 @@ func (l *link) expect(q question) string {
 	return token
 }
 
+// replyTo returns the subject that the answer to a question comes on.
+func (l *link) replyTo(token uint64) string {
+	b := make([]byte, 0, 64)
+	return string(strconv.AppendUint(append(b, l.inbox...), token, tokenBase))
+}
+
 // settle answers a question, if it has no answer yet.
-func (l *link) settle(token string, err error) {
+func (l *link) settle(token uint64, err error) {
 	l.mu.Lock()
 	q, ok := l.waiting[token]
 	delete(l.waiting, token)
@@ -83,10 +111,11 @@ func (l *link) settle(token string, err error) {
 }
 
 func (q question) settle(err error) {
-	q.answers <- answer{q.index, err}
+	q.answers.errs[q.index] = err
 	if q.slots != nil {
 		<-q.slots
 	}
+	q.answers.settled()
 }
 
 // settleAll answers every question that matches.
@@ -107,7 +136,10 @@ func (l *link) settleAll(err error, match func(question) bool) {
 
 // reply takes in what arrived at the inbox.
 func (l *link) reply(m *natsgo.Msg) {
-	token := strings.TrimPrefix(m.Subject, l.inbox)
+	token, err := strconv.ParseUint(strings.TrimPrefix(m.Subject, l.inbox), tokenBase, 64)
+	if err != nil {
+		return // nobody was told of it
+	}
 	l.mu.Lock()
 	q, ok := l.waiting[token]
 	l.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	natsgo "github.com/nats-io/nats.go"
 	"golang.org/x/net/http/httpguts"
 
 	"keyhook"
@@ -34,33 +33,33 @@ func CheckName(name string) error {
 	return nil
 }
 
-// message returns what goes out for d. It shares the body with d. The error
+// message makes m what goes out for d. It shares the body with d. The error
 // holds no value of a header.
-func (s *Sink) message(d *keyhook.Delivery) (*natsgo.Msg, error) {
+func (s *Sink) message(m *outgoing, d *keyhook.Delivery) error {
 	if err := CheckSubject(d.Message.Subject); err != nil {
-		return nil, err
+		return err
 	}
 	if d.ID == "" || !isPrintable(d.ID) {
-		return nil, errors.New("the delivery has no valid id")
+		return errors.New("the delivery has no valid id")
 	}
-	m := &natsgo.Msg{Subject: d.Message.Subject, Data: d.Message.Body, Header: make(natsgo.Header, len(d.Message.Headers)+4)}
-	m.Header[headerID] = []string{d.ID}
+	m.Subject, m.Data = d.Message.Subject, d.Message.Body
+	m.set(headerID, d.ID)
 	if s.cfg.Stream != "" {
-		m.Header[headerStream] = []string{s.cfg.Stream}
+		m.set(headerStream, s.cfg.Stream)
 	}
 	for _, h := range d.Message.Headers {
 		if err := checkHeader(h); err != nil {
-			return nil, fmt.Errorf("header %q: %w", h.Name, err)
+			return fmt.Errorf("header %q: %w", h.Name, err)
 		}
 		// Names are compared as they are: they arrive as the rule wrote them.
-		m.Header[h.Name] = append(m.Header[h.Name], h.Value)
+		m.add(h.Name, h.Value)
 	}
-	return m, s.content(m, d)
+	return s.content(m, d)
 }
 
 // content sets the type of the body, or, in binary mode, takes a CloudEvent
 // apart.
-func (s *Sink) content(m *natsgo.Msg, d *keyhook.Delivery) error {
+func (s *Sink) content(m *outgoing, d *keyhook.Delivery) error {
 	event, inJSON := isEvent(d.Message.ContentType)
 	if event && inJSON && s.cfg.Binary {
 		headers, body, err := binaryMode(d.Message.Body)
@@ -73,7 +72,7 @@ func (s *Sink) content(m *natsgo.Msg, d *keyhook.Delivery) error {
 					return fmt.Errorf("header %q: is an attribute of the CloudEvent", name)
 				}
 			}
-			m.Header[h.Name] = []string{h.Value}
+			m.set(h.Name, h.Value)
 		}
 		m.Data = body
 		return nil
@@ -82,11 +81,11 @@ func (s *Sink) content(m *natsgo.Msg, d *keyhook.Delivery) error {
 		if !httpguts.ValidHeaderFieldValue(t) {
 			return errors.New("header Content-Type: the value has a control character")
 		}
-		m.Header[headerContentType] = []string{t}
+		m.set(headerContentType, t)
 	}
 	if !event && d.Event != nil {
 		if key := encodeValue(d.Event.Key); key != "" && len(key) <= maxKey {
-			m.Header[headerKey] = []string{key}
+			m.set(headerKey, key)
 		}
 	}
 	return nil

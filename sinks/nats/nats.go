@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
@@ -21,6 +22,8 @@ type Sink struct {
 	redact  *redact.Redactor
 	slots   chan struct{} // one for each message that waits for an acknowledgement
 	judge   func(subject string, reply *natsgo.Msg) verdict
+	known   atomic.Pointer[[]byte] // see alike
+	outbox  sync.Pool              // of *outbox
 
 	mu       sync.Mutex
 	link     *link    // the last one
@@ -95,20 +98,26 @@ func (s *Sink) Close() error {
 // waited for.
 func (s *Sink) Deliver(parent context.Context, ds []*keyhook.Delivery) []error {
 	errs := make([]error, len(ds))
-	msgs := make([]*natsgo.Msg, len(ds)) // nil where there is nothing to send
 	if parent.Err() != nil {
 		return fill(errs, s.cut(parent, "sent"))
 	}
-	something := false
+	box, ok := s.outbox.Get().(*outbox)
+	if !ok {
+		box = new(outbox)
+	}
+	defer func() {
+		box.empty()
+		s.outbox.Put(box)
+	}()
 	for i, d := range ds {
-		m, err := s.message(d)
-		if err != nil {
+		if err := s.message(box.next(), d); err != nil {
+			box.drop()
 			errs[i] = rejected("%s", s.redact.Clean(plain(err), false))
 			continue
 		}
-		msgs[i], something = m, true
+		box.last().index = i
 	}
-	if !something {
+	if len(box.msgs) == 0 {
 		return errs
 	}
 	ctx, cancel := context.WithTimeout(parent, s.cfg.Timeout)
@@ -116,7 +125,7 @@ func (s *Sink) Deliver(parent context.Context, ds []*keyhook.Delivery) []error {
 	l, err := s.connected(ctx)
 	switch {
 	case err == nil:
-		s.publish(parent, ctx, l, msgs, errs)
+		s.publish(parent, ctx, l, box, errs)
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		fill(errs, s.cut(parent, "sent"))
 	default:
@@ -144,57 +153,47 @@ func (s *Sink) cut(parent context.Context, what string) error {
 	return reached(sinks.Unanswered, "the message was not %s within %v", what, s.cfg.Timeout)
 }
 
-// publish sends msgs over l and fills in what became of each.
-func (s *Sink) publish(parent, ctx context.Context, l *link, msgs []*natsgo.Msg, errs []error) {
-	answers := make(chan answer, len(msgs))
-	tokens := make([]string, 0, len(msgs))
-	for i, m := range msgs {
-		if m == nil {
-			continue
-		}
-		q := question{subject: m.Subject, index: i, answers: answers}
+// publish sends what is in the box over l and fills in what became of each.
+func (s *Sink) publish(parent, ctx context.Context, l *link, box *outbox, errs []error) {
+	answered := await(errs)
+	for i := range box.msgs {
+		m := &box.msgs[i]
+		q := question{subject: m.Subject, index: m.index, answers: answered}
 		if l.inbox != "" {
 			q.judge, q.slots = s.judge, s.slots
 		}
 		if err := s.slot(ctx, l); err != nil {
-			errs[i] = err
+			errs[m.index] = err
 			if ctx.Err() != nil {
-				errs[i] = s.cut(parent, "sent")
+				errs[m.index] = s.cut(parent, "sent")
 			}
 			continue
 		}
 		token := l.expect(q)
-		tokens = append(tokens, token)
+		box.tokens = append(box.tokens, token)
 		if l.inbox != "" {
-			m.Reply = l.inbox + token
+			m.Reply = l.replyTo(token)
 		}
-		if err := l.conn.PublishMsg(m); err != nil && ctx.Err() == nil {
-			l.settle(token, s.unpublished(l, m, err))
+		if err := l.conn.PublishMsg(&m.Msg); err != nil && ctx.Err() == nil {
+			l.settle(token, s.unpublished(l, &m.Msg, err))
 		}
 	}
+	answered.settled() // all that there is has been asked
 	if l.inbox == "" {
-		s.flush(ctx, l, tokens)
+		s.flush(ctx, l, box.tokens)
 	}
-
-	ended := ctx.Done()
-	for range tokens {
-		select {
-		case a := <-answers:
-			errs[a.index] = a.err
-			continue
-		case <-ended:
-		}
-		ended = nil
-		for _, token := range tokens {
+	select {
+	case <-answered.all:
+	case <-ctx.Done():
+		for _, token := range box.tokens {
 			l.settle(token, s.cut(parent, "acknowledged"))
 		}
-		a := <-answers
-		errs[a.index] = a.err
+		<-answered.all
 	}
-	for i, err := range errs {
+	for i := range box.msgs {
 		// The connection was broken because the context had ended.
-		if msgs[i] != nil && parent.Err() != nil && err != nil && err == l.cause() { //nolint:errorlint // the very same error
-			errs[i] = s.cut(parent, "acknowledged")
+		if err := &errs[box.msgs[i].index]; parent.Err() != nil && *err != nil && *err == l.cause() { //nolint:errorlint // the very same error
+			*err = s.cut(parent, "acknowledged")
 		}
 	}
 }
@@ -204,6 +203,11 @@ func (s *Sink) publish(parent, ctx context.Context, l *link, msgs []*natsgo.Msg,
 func (s *Sink) slot(ctx context.Context, l *link) error {
 	if ctx.Err() != nil || l.inbox == "" {
 		return ctx.Err()
+	}
+	select {
+	case s.slots <- struct{}{}: // the usual case, and cheaper by itself
+		return nil
+	default:
 	}
 	select {
 	case s.slots <- struct{}{}:
@@ -217,7 +221,7 @@ func (s *Sink) slot(ctx context.Context, l *link) error {
 
 // flush settles what the server has read: it answers a ping behind it, and has
 // told before that what it does not allow.
-func (s *Sink) flush(ctx context.Context, l *link, tokens []string) {
+func (s *Sink) flush(ctx context.Context, l *link, tokens []uint64) {
 	if len(tokens) == 0 || l.conn.FlushWithContext(ctx) != nil || l.caughtUp(ctx) != nil {
 		return // the end of the connection or of the context settles them
 	}
