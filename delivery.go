@@ -193,6 +193,13 @@ const (
 	ReasonOverflow    Reason = "overflow"     // the sink's max_owed was reached
 )
 
+// Reasons returns all of them.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonRejected, ReasonMaxAttempts, ReasonMaxAge, ReasonRender, ReasonLimit, ReasonPanic, ReasonOverflow,
+	}
+}
+
 // DeadLetter is a delivery that was given up, with its story. It keeps its
 // event, so that it can be rendered again.
 type DeadLetter struct {

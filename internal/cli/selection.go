@@ -13,10 +13,13 @@ import (
 	"keyhook/internal/strictyaml"
 )
 
-// reasons are those of dead letters.
-var reasons = []string{
-	string(keyhook.ReasonRejected), string(keyhook.ReasonMaxAttempts), string(keyhook.ReasonMaxAge), string(keyhook.ReasonRender),
-	string(keyhook.ReasonLimit), string(keyhook.ReasonPanic), string(keyhook.ReasonOverflow),
+// reasons returns those of dead letters.
+func reasons() []string {
+	var names []string
+	for _, r := range keyhook.Reasons() {
+		names = append(names, string(r))
+	}
+	return names
 }
 
 // selectFlags are the flags that say what is meant.
@@ -59,8 +62,8 @@ func (f *selectFlags) read(now time.Time) (err error) {
 		return &usageError{message: "--limit must not be negative"}
 	}
 	for _, r := range f.filter.Reasons {
-		if !slices.Contains(reasons, r) {
-			return &usageError{message: fmt.Sprintf("--reason: there is no reason %q", r), hint: strictyaml.DidYouMean(r, reasons)}
+		if !slices.Contains(reasons(), r) {
+			return &usageError{message: fmt.Sprintf("--reason: there is no reason %q", r), hint: strictyaml.DidYouMean(r, reasons())}
 		}
 	}
 	if utf8.ValidString(f.keyPrefix) {

@@ -155,9 +155,7 @@ func (c *checker) expectations(x *expectations) {
 			c.ruleNames(text(d.Rule))
 			c.sinkNames(text(d.Sink))
 			c.key(d.Key)
-			if d.Reason != nil && !slices.Contains(reasons, d.Reason.Value) {
-				c.fail(d.Reason.Position, strictyaml.DidYouMean(d.Reason.Value, reasons), "%q is no reason of a dead letter", d.Reason.Value)
-			}
+			c.reason(d.Reason)
 		}
 	}
 	if x.ExpectErrors != nil {
@@ -168,9 +166,17 @@ func (c *checker) expectations(x *expectations) {
 	}
 }
 
-var reasons = []string{
-	string(keyhook.ReasonRejected), string(keyhook.ReasonMaxAttempts), string(keyhook.ReasonMaxAge), string(keyhook.ReasonRender),
-	string(keyhook.ReasonLimit), string(keyhook.ReasonPanic), string(keyhook.ReasonOverflow),
+func (c *checker) reason(at *strictyaml.At[string]) {
+	if at == nil {
+		return
+	}
+	var names []string
+	for _, r := range keyhook.Reasons() {
+		names = append(names, string(r))
+	}
+	if !slices.Contains(names, at.Value) {
+		c.fail(at.Position, strictyaml.DidYouMean(at.Value, names), "%q is no reason of a dead letter", at.Value)
+	}
 }
 
 func (c *checker) ruleNames(names []strictyaml.At[string]) {
