@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"runtime"
@@ -71,7 +72,7 @@ func (l *loader) read(files []File) []*ruleEntry {
 				continue // has been reported, as everything that is nil below
 			}
 			spec := sinks.load(e)
-			if !l.named("sink", e.Name) {
+			if !named(&l.problems, "sink", e.Name) {
 				continue
 			}
 			if first, dup := l.sinks[spec.Name]; dup {
@@ -115,28 +116,71 @@ func (l *loader) deadLetterTo(e *sinkEntry) {
 	}
 }
 
-// named reports whether a name can be one. A missing name has been reported.
-func (l *loader) named(what string, name strictyaml.At[string]) bool {
+// named reports whether a name can be one, and adds why it cannot. A missing name
+// has been reported.
+func named(ps *strictyaml.Problems, what string, name strictyaml.At[string]) bool {
 	if !name.IsSet() {
 		return false
 	}
 	switch s := name.Value; {
 	case s == "":
-		l.fail(name.Position, "", "a %s needs a name", what)
+		ps.Add(name.Position, "", "a %s needs a name", what)
 	case len(s) > maxName:
-		l.fail(name.Position, "", "the name of a %s must not be longer than %d bytes", what, maxName)
+		ps.Add(name.Position, "", "the name of a %s must not be longer than %d bytes", what, maxName)
 	case strings.TrimSpace(s) != s || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
-		l.fail(name.Position, "", "the name of a %s must not begin or end with a space, nor have control characters", what)
+		ps.Add(name.Position, "", "the name of a %s must not begin or end with a space, nor have control characters", what)
 	default:
 		return true
 	}
 	return false
 }
 
-// compile builds the rules, on all processors, and puts the set together.
+// compile builds the rules and puts the set together.
 func (l *loader) compile(entries []*ruleEntry) *Set {
+	l.nameRules(entries)
+	known := slices.Sorted(maps.Keys(l.sinks))
+	plans := &planner{options: l.opts.language}
+	if p := l.opts.Previous; p != nil {
+		plans = p.planner
+	}
+	set := &Set{states: newStatePool(), budget: eventBudget, compiled: map[string]compiled{}, planner: plans}
+	built, compilers, err := l.build(entries, known, plans)
+	if err != nil {
+		l.problems = append(l.problems, strictyaml.Problem{Path: "rules", Message: err.Error()})
+		return set
+	}
+	for _, c := range compilers {
+		maps.Copy(set.compiled, c.cache)
+	}
+	for _, b := range built {
+		l.problems = append(l.problems, b.problems...)
+		l.warnings = append(l.warnings, b.warnings...)
+		set.rules = append(set.rules, b.rule)
+		set.ranges = append(set.ranges, b.rule.ranges()...)
+	}
+	for _, name := range known {
+		set.sinks = append(set.sinks, l.sinks[name])
+	}
+	set.index = newIndex(set.rules, func(r *rule) bool { return !r.grouped })
+	if slices.ContainsFunc(set.rules, func(r *rule) bool { return r.grouped }) {
+		set.together = newIndex(set.rules, func(r *rule) bool { return r.grouped })
+	}
+	if len(l.problems) > 0 || len(compilers) == 0 {
+		return set
+	}
+	for _, g := range set.index.groups {
+		g.divide(set.rules, compilers[0].attribute)
+	}
+	if l.opts.Lint != nil {
+		l.warnings = append(l.warnings, l.lint(set, entries, compilers[0].env)...)
+	}
+	return set
+}
+
+// nameRules checks the names of rules, those of today and those of before.
+func (l *loader) nameRules(entries []*ruleEntry) {
 	for _, e := range entries {
-		if !l.named("rule", e.Name) {
+		if !named(&l.problems, "rule", e.Name) {
 			continue
 		}
 		if first, dup := l.names[e.Name.Value]; dup {
@@ -149,19 +193,13 @@ func (l *loader) compile(entries []*ruleEntry) *Set {
 	for _, e := range entries {
 		l.renamed("rule", e.Was, l.names, renamed)
 	}
-	known := make([]string, 0, len(l.sinks))
-	for name := range l.sinks {
-		known = append(known, name)
-	}
-	slices.Sort(known)
+}
 
+// build compiles the rules, on all processors. known are the names of the sinks.
+func (l *loader) build(entries []*ruleEntry, known []string, plans *planner) ([]*builder, []*compiler, error) {
 	built := make([]*builder, len(entries))
 	errs := make([]error, min(runtime.GOMAXPROCS(0), len(entries)))
 	compilers := make([]*compiler, len(errs))
-	plans := &planner{options: l.opts.language}
-	if p := l.opts.Previous; p != nil {
-		plans = p.planner
-	}
 	var wg sync.WaitGroup
 	for w := range errs {
 		wg.Go(func() {
@@ -182,39 +220,7 @@ func (l *loader) compile(entries []*ruleEntry) *Set {
 		})
 	}
 	wg.Wait()
-
-	set := &Set{states: newStatePool(), budget: eventBudget, compiled: map[string]compiled{}, planner: plans}
-	for _, err := range errs {
-		if err != nil {
-			l.problems = append(l.problems, strictyaml.Problem{Path: "rules", Message: err.Error()})
-			return set
-		}
-	}
-	for _, c := range compilers {
-		maps.Copy(set.compiled, c.cache)
-	}
-	for _, b := range built {
-		l.problems = append(l.problems, b.problems...)
-		l.warnings = append(l.warnings, b.warnings...)
-		set.rules = append(set.rules, b.rule)
-		set.ranges = append(set.ranges, b.rule.ranges()...)
-	}
-	for _, name := range known {
-		set.sinks = append(set.sinks, l.sinks[name])
-	}
-	set.index = newIndex(set.rules, func(r *rule) bool { return !r.grouped })
-	if slices.ContainsFunc(set.rules, func(r *rule) bool { return r.grouped }) {
-		set.together = newIndex(set.rules, func(r *rule) bool { return r.grouped })
-	}
-	if l.opts.Lint != nil && len(l.problems) == 0 && len(compilers) > 0 {
-		defer func() { l.warnings = append(l.warnings, l.lint(set, entries, compilers[0].env)...) }()
-	}
-	if len(l.problems) == 0 && len(compilers) > 0 {
-		for _, g := range set.index.groups {
-			g.divide(set.rules, compilers[0].attribute)
-		}
-	}
-	return set
+	return built, compilers, cmp.Or(errs...)
 }
 
 // builder makes one rule.
@@ -304,10 +310,7 @@ func (b *builder) send(e *sendEntry, names map[string]strictyaml.Position) {
 	if e.Name != nil && e.Name.IsSet() {
 		at = e.Name.Position
 		s.name = e.Name.Value
-		l := loader{}
-		if !l.named("send", *e.Name) {
-			b.problems = append(b.problems, l.problems...)
-		}
+		named(&b.problems, "send", *e.Name)
 	}
 	if strings.HasPrefix(s.name, storySend) {
 		b.fail(at, "choose another name", "names of sends that begin with %q are kept for what tells of dead letters", storySend)

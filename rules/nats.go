@@ -22,8 +22,8 @@ func (l *sinkLoader) nats(e *natsEntry) *NATSSpec {
 		NKey:        placed(p, "nkey", e.NKey, strictyaml.Secret{}),
 		CredsFile:   beside(placed(p, "creds_file", e.CredsFile, ""), e.Position.Path),
 		InboxPrefix: placed(p, "inbox_prefix", e.InboxPrefix, ""),
-		Timeout:     placed(p, "timeout", e.Timeout, strictyaml.Duration(DefaultTimeout)).Std(),
-		MaxPending:  placed(p, "max_pending", e.MaxPending, DefaultMaxPending),
+		Timeout:     placed(p, "timeout", e.Timeout, strictyaml.Duration(defaultTimeout)).Std(),
+		MaxPending:  placed(p, "max_pending", e.MaxPending, defaultMaxPending),
 	}
 	if t := e.TLS; t != nil {
 		spec.TLS = &NATSTLSSpec{
@@ -46,15 +46,8 @@ func (l *sinkLoader) nats(e *natsEntry) *NATSSpec {
 	if spec.MaxPending < 1 || spec.MaxPending > maxMaxPending {
 		l.fail(p["max_pending"], "", "max_pending must be between 1 and %d", maxMaxPending)
 	}
-	if l.checkNATS == nil || !e.complete() {
-		return spec
-	}
-	for _, problem := range l.checkNATS(*spec) {
-		at, ok := p[problem.Field]
-		if !ok {
-			at = e.Position
-		}
-		l.fail(at, problem.Hint, "%s %s", problem.Field, problem.Message)
+	if l.checkNATS != nil && e.complete() {
+		l.reject(l.checkNATS(*spec), p, e.Position)
 	}
 	return spec
 }
@@ -67,18 +60,6 @@ func (e *natsEntry) complete() bool {
 		}
 	}
 	return true
-}
-
-type places map[string]strictyaml.Position
-
-// placed returns the value of a field and notes its place, or returns what it is
-// by default.
-func placed[T any](p places, field string, v *strictyaml.At[T], otherwise T) T {
-	if v == nil || !v.IsSet() {
-		return otherwise
-	}
-	p[field] = v.Position
-	return v.Value
 }
 
 // beside returns the path of a file that is named in the file at origin.

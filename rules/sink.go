@@ -35,7 +35,7 @@ func (l *sinkLoader) load(e *sinkEntry) SinkSpec {
 	spec := SinkSpec{
 		Name:        e.Name.Value,
 		Position:    e.Name.Position,
-		Concurrency: DefaultConcurrency,
+		Concurrency: defaultConcurrency,
 		Retry:       l.retry(e.Retry),
 		DeadLetter:  e.DeadLetter.Value,
 		Breaker:     l.breaker(e.Breaker),
@@ -48,7 +48,7 @@ func (l *sinkLoader) load(e *sinkEntry) SinkSpec {
 	case e.NATS != nil:
 		spec.NATS = l.nats(e.NATS)
 		if !spec.NATS.Request {
-			spec.Concurrency = min(DefaultInFlight, spec.NATS.MaxPending)
+			spec.Concurrency = min(defaultInFlight, spec.NATS.MaxPending)
 		}
 	default:
 		l.fail(e.Position, "webhook: {url: https://...} or nats: {url: nats://...}", "sink %q does not say where it delivers to", spec.Name)
@@ -107,7 +107,7 @@ func (l *sinkLoader) breaker(e *breakerEntry) BreakerSpec {
 }
 
 func (l *sinkLoader) retry(e *retryEntry) RetrySpec {
-	spec := DefaultRetry()
+	spec := defaultRetry()
 	if e == nil {
 		return spec
 	}
@@ -155,45 +155,56 @@ func (l *sinkLoader) retry(e *retryEntry) RetrySpec {
 }
 
 func (l *sinkLoader) webhook(e *webhookEntry) *WebhookSpec {
-	spec := &WebhookSpec{URL: e.URL.Value, Timeout: DefaultTimeout}
-	places := map[string]strictyaml.Position{"url": e.URL.Position}
+	p := places{"url": e.URL.Position}
+	spec := &WebhookSpec{
+		URL:     e.URL.Value,
+		Timeout: placed(p, "timeout", e.Timeout, strictyaml.Duration(defaultTimeout)).Std(),
+		RetryOn: sorted(placed(p, "retry_on", e.RetryOn, nil)),
+		DeadOn:  sorted(placed(p, "dead_on", e.DeadOn, nil)),
+	}
 	for name, value := range e.Headers {
 		spec.Headers = append(spec.Headers, HeaderSpec{Name: name, Value: value.Value})
-		places["headers."+name] = value.Position
+		p["headers."+name] = value.Position
 	}
 	slices.SortFunc(spec.Headers, func(a, b HeaderSpec) int { return strings.Compare(a.Name, b.Name) })
 	complete := spec.URL.IsSet()
 	for i, s := range e.Sign {
 		spec.Sign = append(spec.Sign, s.Secret.Value)
 		complete = complete && s.Secret.Value.IsSet()
-		places[fmt.Sprintf("sign[%d].secret", i)] = s.Secret.Position
+		p[fmt.Sprintf("sign[%d].secret", i)] = s.Secret.Position
 	}
-	if e.Timeout != nil && e.Timeout.IsSet() {
-		spec.Timeout = e.Timeout.Value.Std()
-		places["timeout"] = e.Timeout.Position
-		if spec.Timeout <= 0 {
-			l.fail(e.Timeout.Position, "", "timeout must be above 0")
-		}
+	if spec.Timeout <= 0 {
+		l.fail(p["timeout"], "", "timeout must be above 0")
 	}
-	if e.RetryOn != nil && e.RetryOn.IsSet() {
-		spec.RetryOn = sorted(e.RetryOn.Value)
-		places["retry_on"] = e.RetryOn.Position
-	}
-	if e.DeadOn != nil && e.DeadOn.IsSet() {
-		spec.DeadOn = sorted(e.DeadOn.Value)
-		places["dead_on"] = e.DeadOn.Position
-	}
-	if !complete {
-		return spec // what is missing has been reported
-	}
-	for _, p := range l.check(*spec) {
-		at, ok := places[p.Field]
-		if !ok {
-			at = e.Position
-		}
-		l.fail(at, p.Hint, "%s %s", p.Field, p.Message)
+	if complete { // what is missing has been reported
+		l.reject(l.check(*spec), p, e.Position)
 	}
 	return spec
+}
+
+// reject reports what is wrong with fields at their places; what has none is
+// wrong with the whole.
+func (l *sinkLoader) reject(problems []FieldProblem, p places, whole strictyaml.Position) {
+	for _, problem := range problems {
+		at, ok := p[problem.Field]
+		if !ok {
+			at = whole
+		}
+		l.fail(at, problem.Hint, "%s %s", problem.Field, problem.Message)
+	}
+}
+
+// places are where fields stand, by their names.
+type places map[string]strictyaml.Position
+
+// placed returns the value of a field and notes its place, or returns what it is
+// by default.
+func placed[T any](p places, field string, v *strictyaml.At[T], otherwise T) T {
+	if v == nil || !v.IsSet() {
+		return otherwise
+	}
+	p[field] = v.Position
+	return v.Value
 }
 
 func sorted(statuses []int) []int {
