@@ -56,18 +56,15 @@ func undecided(d *keyhook.Delivery) bool {
 
 // ruleOf returns the rule that d is of, and the pattern that takes its key.
 func (s *Set) ruleOf(d *keyhook.Delivery) (*rule, *pattern, error) {
-	for _, r := range s.rules {
-		if r.name != d.Rule {
-			continue
-		}
-		for _, p := range r.patterns {
-			if _, ok := p.match(d.Event.Key, nil); ok {
-				return r, p, nil
-			}
-		}
+	r := s.ruleNamed(d.Rule)
+	if r == nil {
+		return nil, nil, fmt.Errorf("there is no rule %q any more", d.Rule)
+	}
+	p := r.patternOf(d.Event.Key)
+	if p == nil {
 		return nil, nil, fmt.Errorf("the rule %q does not take its key any more", d.Rule)
 	}
-	return nil, nil, fmt.Errorf("there is no rule %q any more", d.Rule)
+	return r, p, nil
 }
 
 func (r *rule) sendNamed(name string) *send {

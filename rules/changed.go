@@ -142,7 +142,7 @@ func step(path string) (name, rest string, more bool) {
 	return name, "/" + rest, more
 }
 
-// field returns what a path leads to; nil if that is nothing.
+// fieldOf returns what a path leads to; nil if that is nothing.
 func fieldOf(v ref.Val, path string) ref.Val {
 	for more := true; more; {
 		var name string

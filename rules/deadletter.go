@@ -33,10 +33,7 @@ func DeadLetterEvent(source string, l *keyhook.DeadLetter, number uint64, sink s
 		Rule: of.Rule, Send: storySend + of.Sink, Sink: sink,
 		Event: of.Event,
 	}
-	body := []byte(`{"specversion":"1.0","id":`)
-	body = appendQuoted(body, d.ID)
-	body = append(body, `,"source":`...)
-	body = appendQuoted(body, source)
+	body := appendEnvelope(nil, source, d.ID)
 	body = append(body, `,"type":"keyhook.dead_letter","subject":`...)
 	body = appendSubject(body, of.Event.Key)
 	body = append(body, `,"time":"`...)

@@ -17,13 +17,14 @@ import (
 
 var errPayload = fmt.Errorf("the JSON is larger than %d bytes", maxPayload)
 
-// AppendJSON appends v as JSON to dst. Keys of maps are sorted, integers are
-// exact, as are all numbers in objects and arrays that were read from JSON; bytes become base64, timestamps RFC 3339 with nanoseconds, durations
-// seconds as in "90s". What JSON cannot say is an error: keys that are no
-// strings, NaN and infinities, text that is not UTF-8, types.
-func AppendJSON(dst []byte, v ref.Val) ([]byte, error) { return appendJSON(dst, v, 0) }
+// appendJSON appends v as JSON to dst. Keys of maps are sorted; integers are
+// exact, as are all numbers in objects and arrays that were read from JSON; bytes
+// become base64, timestamps RFC 3339 with nanoseconds, durations seconds as in
+// "90s". What JSON cannot say is an error: keys that are no strings, NaN and
+// infinities, text that is not UTF-8, types.
+func appendJSON(dst []byte, v ref.Val) ([]byte, error) { return appendValue(dst, v, 0) }
 
-func appendJSON(dst []byte, v ref.Val, depth int) ([]byte, error) {
+func appendValue(dst []byte, v ref.Val, depth int) ([]byte, error) {
 	if depth > maxNesting {
 		return dst, fmt.Errorf("the value is nested deeper than %d levels", maxNesting)
 	}
@@ -60,7 +61,7 @@ func appendJSON(dst []byte, v ref.Val, depth int) ([]byte, error) {
 		if !t.HasValue() {
 			return append(dst, "null"...), nil
 		}
-		return appendJSON(dst, t.GetValue(), depth)
+		return appendValue(dst, t.GetValue(), depth)
 	case *eventVal:
 		return appendEventData(dst, t.st.event), nil
 	case *valueVal:
@@ -93,7 +94,7 @@ func appendList(dst []byte, l traits.Lister, depth int) ([]byte, error) {
 			continue
 		}
 		var err error
-		if dst, err = appendJSON(dst, v, depth+1); err != nil {
+		if dst, err = appendValue(dst, v, depth+1); err != nil {
 			return dst, err
 		}
 	}
@@ -132,7 +133,7 @@ func appendMap(dst []byte, m traits.Mapper, depth int) ([]byte, error) {
 			return dst, fmt.Errorf("no such key: %s", k)
 		}
 		var err error
-		if dst, err = appendJSON(dst, v, depth+1); err != nil {
+		if dst, err = appendValue(dst, v, depth+1); err != nil {
 			return dst, err
 		}
 	}
@@ -150,7 +151,7 @@ func appendParams(dst []byte, p *paramsVal) ([]byte, error) {
 			return dst, err
 		}
 		dst = append(appendQuoted(dst, name), ':')
-		if dst, err = appendJSON(dst, v, 0); err != nil {
+		if dst, err = appendJSON(dst, v); err != nil {
 			return dst, err
 		}
 	}

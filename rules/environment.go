@@ -140,7 +140,7 @@ func functions() []cel.EnvOption {
 		),
 		cel.Function("json.encode",
 			cel.Overload("json_encode_dyn", []*cel.Type{cel.DynType}, cel.StringType, cel.UnaryBinding(func(v ref.Val) ref.Val {
-				b, err := AppendJSON(nil, v)
+				b, err := appendJSON(nil, v)
 				if err != nil {
 					return types.WrapErr(err)
 				}

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 
 	"cel.dev/cel-go/common/types"
@@ -69,18 +70,15 @@ func (r *rule) evaluate(st *state, res *Result) {
 func (r *rule) reject(st *state, failed *failure, chain []byte, res *Result) {
 	for _, s := range r.sends {
 		d := r.delivery(st, s, chain)
-		d.Rejected = &keyhook.Rejection{Reason: failed.rejection(), Error: failed.Error()}
+		d.Rejected = failed.rejection()
 		res.Deliveries = append(res.Deliveries, d)
 	}
 }
 
 // rejection is why there is no message: an error in an expression, or what ended
 // it.
-func (f *failure) rejection() keyhook.Reason {
-	if f.reason == "" {
-		return keyhook.ReasonRender
-	}
-	return f.reason
+func (f *failure) rejection() *keyhook.Rejection {
+	return &keyhook.Rejection{Reason: cmp.Or(f.reason, keyhook.ReasonRender), Error: f.Error()}
 }
 
 // cancel adds the news that the condition does not hold.
@@ -138,7 +136,7 @@ func (r *rule) deliver(st *state, s *send, chain []byte) *keyhook.Delivery {
 	d := r.delivery(st, s, chain)
 	if failed := s.render(st, d); failed != nil {
 		d.Message = keyhook.Message{}
-		d.Rejected = &keyhook.Rejection{Reason: failed.rejection(), Error: failed.Error()}
+		d.Rejected = failed.rejection()
 	}
 	return d
 }

@@ -54,7 +54,7 @@ func (r *rule) tell(st *state, s *send, gap *keyhook.Gap) *keyhook.Delivery {
 	d.Message.Body = appendGapEvent(nil, st.source.Name, d.ID, gap)
 	if failed := s.renderSubject(st, &d.Message); failed != nil {
 		d.Message = keyhook.Message{}
-		d.Rejected = &keyhook.Rejection{Reason: failed.rejection(), Error: failed.Error()}
+		d.Rejected = failed.rejection()
 	}
 	return d
 }

@@ -13,7 +13,8 @@ type scenario struct {
 	unknown []*cel.AttributePatternType
 }
 
-// fields returns patterns for the fields of something.
+// unknownFields returns patterns for fields of event or, below it, of what the
+// path in of leads to.
 func unknownFields(of []string, names ...string) []*cel.AttributePatternType {
 	var all []*cel.AttributePatternType
 	for _, name := range names {

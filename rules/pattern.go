@@ -38,8 +38,6 @@ type patternError struct {
 	hint    string
 }
 
-func (e *patternError) Error() string { return e.message }
-
 // reservedNames cannot stand behind "params." in CEL.
 var reservedNames = map[string]bool{"true": true, "false": true, "null": true, "in": true}
 

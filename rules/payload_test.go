@@ -192,7 +192,7 @@ func TestAppendJSONRejects(t *testing.T) {
 		"too deep":       deep,
 		"in a list":      types.NewRefValList(adapter, []ref.Val{types.Double(math.NaN())}),
 	} {
-		if b, err := AppendJSON(nil, v); err == nil {
+		if b, err := appendJSON(nil, v); err == nil {
 			t.Errorf("%s became %s", name, b)
 		}
 	}
@@ -215,7 +215,7 @@ func FuzzJSON(f *testing.F) {
 		if !json.Valid(data) {
 			t.Fatalf("%q was read as JSON", data)
 		}
-		out, err := AppendJSON(nil, v)
+		out, err := appendJSON(nil, v)
 		if err != nil {
 			t.Fatalf("%q: %v", data, err)
 		}
@@ -229,7 +229,7 @@ func FuzzJSON(f *testing.F) {
 		if v.Equal(again) != types.True {
 			t.Fatalf("%q became %q, which is another document", data, out)
 		}
-		if second, err := AppendJSON(nil, again); err != nil || !bytes.Equal(second, out) {
+		if second, err := appendJSON(nil, again); err != nil || !bytes.Equal(second, out) {
 			t.Fatalf("%q became %q and then %q (%v)", data, out, second, err)
 		}
 	})

@@ -134,7 +134,7 @@ func (s *send) renderBody(st *state, m *keyhook.Message) *failure {
 	case types.Bytes:
 		m.ContentType, m.Body = contentBytes, append([]byte(nil), b...)
 	default:
-		body, err := AppendJSON(nil, v)
+		body, err := appendJSON(nil, v)
 		if errors.Is(err, errPayload) {
 			return &failure{reason: keyhook.ReasonLimit, expr: s.body, text: err.Error()}
 		}

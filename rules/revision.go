@@ -138,16 +138,6 @@ func (s *Set) gather(st *state, d *keyhook.Delivery) (release func()) {
 	}
 }
 
-// patternOf returns the first pattern that takes a key; nil if none does.
-func (r *rule) patternOf(key []byte) *pattern {
-	for _, p := range r.patterns {
-		if _, ok := p.match(key, nil); ok {
-			return p
-		}
-	}
-	return nil
-}
-
 // group returns the changes that st is about; nil if it is one by itself.
 func (st *state) group() []*keyhook.Event {
 	if !st.rule.grouped {

@@ -68,6 +68,16 @@ func (r *rule) info() RuleInfo {
 	return info
 }
 
+// patternOf returns the first pattern that takes a key; nil if none does.
+func (r *rule) patternOf(key []byte) *pattern {
+	for _, p := range r.patterns {
+		if _, ok := p.match(key, nil); ok {
+			return p
+		}
+	}
+	return nil
+}
+
 // sortedNames returns the names of the captures in a form that can be compared.
 func (p *pattern) sortedNames() []string {
 	names := p.names()

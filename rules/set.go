@@ -32,6 +32,22 @@ func (s *Set) Sinks() []SinkSpec { return slices.Clone(s.sinks) }
 // Warnings returns what looks wrong but is not an error.
 func (s *Set) Warnings() []strictyaml.Problem { return slices.Clone(s.warnings) }
 
+// LooksAt reports whether the keys of a rule take key.
+func (s *Set) LooksAt(rule string, key []byte) bool {
+	r := s.ruleNamed(rule)
+	return r != nil && r.patternOf(key) != nil
+}
+
+// ruleNamed returns the rule of a name; nil if there is none.
+func (s *Set) ruleNamed(name string) *rule {
+	for _, r := range s.rules {
+		if r.name == name {
+			return r
+		}
+	}
+	return nil
+}
+
 // Rules returns all rules in the order in which they are evaluated: that of the
 // files as given to [Load], and within a file from top to bottom.
 func (s *Set) Rules() []RuleInfo {

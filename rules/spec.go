@@ -121,14 +121,14 @@ type RetrySpec struct {
 
 // Defaults of a sink.
 const (
-	DefaultConcurrency = 16
-	DefaultInFlight    = 256 // messages of a NATS sink that does not wait for replies
-	DefaultTimeout     = 15 * time.Second
-	DefaultMaxPending  = 4096 // messages of a NATS sink
+	defaultConcurrency = 16
+	defaultInFlight    = 256 // messages of a NATS sink that does not wait for replies
+	defaultTimeout     = 15 * time.Second
+	defaultMaxPending  = 4096 // messages of a NATS sink
 )
 
-// DefaultRetry returns how a sink is retried that does not say.
-func DefaultRetry() RetrySpec {
+// defaultRetry returns how a sink is retried that does not say.
+func defaultRetry() RetrySpec {
 	return RetrySpec{
 		Initial:    time.Second,
 		Multiplier: 2,

@@ -393,7 +393,7 @@ func display(v ref.Val) string {
 	if o, ok := v.(*types.Optional); ok && !o.HasValue() {
 		return "optional.none()"
 	}
-	b, err := AppendJSON(nil, v)
+	b, err := appendJSON(nil, v)
 	if err != nil {
 		return fmt.Sprintf("(a %s)", v.Type().TypeName())
 	}
@@ -455,14 +455,4 @@ func (a *watchedAttribute) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 // Eval implements [interpreter.Interpretable].
 func (a *watchedAttribute) Eval(vars interpreter.Activation) ref.Val {
 	return interpreter.EvalActivation(vars, a.Exec)
-}
-
-// LooksAt reports whether the keys of a rule take key.
-func (s *Set) LooksAt(rule string, key []byte) bool {
-	for _, r := range s.rules {
-		if r.name == rule {
-			return r.patternOf(key) != nil
-		}
-	}
-	return false
 }

@@ -151,7 +151,7 @@ func (s *shop) list(args ...string) (items []map[string]any) {
 	return items
 }
 
-// errors returns the errors of the dead letters by their keys.
+// letters returns the errors of the dead letters by their keys.
 func (s *shop) letters(args ...string) map[string]string {
 	s.t.Helper()
 	found := make(map[string]string)
