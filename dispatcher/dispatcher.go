@@ -22,7 +22,7 @@ type Dispatcher struct {
 
 	admissions chan *Batch
 	flushes    chan chan struct{}
-	results    chan result
+	finished   finished
 	loads      chan []load
 	pages      chan page
 	commits    chan *checkpoint.Commit
@@ -76,7 +76,7 @@ func Open(ctx context.Context, cfg Config) (*Dispatcher, error) {
 		cfg: cfg, log: cfg.Logger, loaded: loaded, m: m,
 		admissions: make(chan *Batch),
 		flushes:    make(chan chan struct{}),
-		results:    make(chan result, 1024),
+		finished:   finished{arrived: make(chan struct{}, 1)},
 		loads:      make(chan []load, 1),
 		pages:      make(chan page, 4),
 		commits:    make(chan *checkpoint.Commit, 1),

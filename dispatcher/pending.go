@@ -85,6 +85,23 @@ func (p *pending) drop(r keyhook.Range) {
 	p.drops = append(p.drops, r)
 }
 
+// maxKept bounds the room that is kept from one commit to the next.
+const maxKept = 16 << 10
+
+// next returns what gathers the commit behind p, with the room of what p keeps to
+// itself.
+func (p *pending) next() pending {
+	n := pending{fresh: p.fresh[:0], mirrorAt: p.mirrorAt}
+	if cap(p.fresh) > maxKept {
+		n.fresh = nil
+	}
+	if len(p.mirror) > maxKept {
+		n.mirrorAt = nil
+	}
+	clear(n.mirrorAt)
+	return n
+}
+
 // cut turns what is pending into a commit, nil if there is nothing to say. The
 // commit shares nothing that the machine still changes.
 func (m *machine) cut() *checkpoint.Commit {
@@ -92,7 +109,8 @@ func (m *machine) cut() *checkpoint.Commit {
 		return nil
 	}
 	p := m.pend
-	m.pend = pending{}
+	m.pend = p.next()
+	defer clear(p.fresh) // the next one has its room
 	m.sequence++
 	m.cutOrdinal = m.nextOrdinal
 	m.cutBytes, m.callbacks = p.bytes, p.durable

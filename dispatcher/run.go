@@ -57,7 +57,6 @@ func (d *Dispatcher) shut(background *sync.WaitGroup) {
 	pages := d.pages
 	for {
 		select {
-		case <-d.results:
 		case _, ok := <-pages:
 			if !ok {
 				pages = nil
@@ -88,8 +87,8 @@ func (d *Dispatcher) loop(ctx context.Context) error {
 			d.admit(b)
 		case f := <-d.flushes:
 			d.flush(f)
-		case r := <-d.results:
-			d.takeResults(r)
+		case <-d.finished.arrived:
+			d.takeResults()
 		case p := <-d.pages:
 			if err := d.takePage(p); err != nil {
 				d.stop(ending)
@@ -215,22 +214,17 @@ func (d *Dispatcher) admit(b *Batch) {
 	}
 }
 
-// takeResults takes a result, and those that wait behind it.
-func (d *Dispatcher) takeResults(r result) {
+// takeResults takes the results that there are.
+func (d *Dispatcher) takeResults() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t := d.moment(time.Now())
-	for range cap(d.results) {
+	for _, r := range d.finished.take() {
 		s, attempt := r.item.lane.sink, r.item.retry.Attempts+1
 		outcome := d.m.result(t, r.item, r.err)
 		d.cfg.Observer.Attempt(s.name, outcome, r.took)
 		d.noteHealth(t.wall, s, outcome, r.err)
 		d.logAttempt(r, attempt, outcome)
-		select {
-		case r = <-d.results:
-		default:
-			return
-		}
 	}
 }
 

@@ -36,6 +36,36 @@ type result struct {
 	took time.Duration
 }
 
+// finished holds the results that the loop has not taken yet: of what is in flight
+// at most. They are many at a time where a sink takes batches, and where there is
+// much to do; workers never wait for the loop.
+type finished struct {
+	arrived chan struct{} // of capacity 1: there are some
+
+	mu    sync.Mutex
+	all   []result
+	taken []result // by the loop; its room is used again
+}
+
+// add hands over the end of an attempt at each of items.
+func (f *finished) add(items []*item, errs []error, took time.Duration) {
+	f.mu.Lock()
+	for i, it := range items {
+		f.all = append(f.all, result{it, errs[i], took})
+	}
+	f.mu.Unlock()
+	notify(f.arrived)
+}
+
+// take returns what there is. It is valid until the next call.
+func (f *finished) take() []result {
+	clear(f.taken)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.all, f.taken = f.taken[:0], f.all
+	return f.taken
+}
+
 // startPool starts as many workers as may be busy at once. jobs holds as many
 // deliveries, so that handing out one never waits.
 func (d *Dispatcher) startPool(s Sink) *pool {
@@ -73,10 +103,7 @@ func (d *Dispatcher) worker(p *pool, batch int) {
 		}
 		began := time.Now()
 		errs := attempt(d.work, p.deliverer, ds)
-		took := time.Since(began)
-		for i, it := range items {
-			d.results <- result{it, errs[i], took}
-		}
+		d.finished.add(items, errs, time.Since(began))
 		clear(items)
 		clear(ds)
 	}
