@@ -176,7 +176,7 @@ func TestAnotherServerOfTheCluster(t *testing.T) {
 	s := newSink(t, nats.Config{URL: first.URL()})
 	mustSend(t, s, message(1, "a", "x"))
 	eventually(t, func() bool { return first.Routes() > 0 && second.Routes() > 0 })
-	// The client is told of it by the side; with a round trip behind it, it knows.
+	eventually(t, func() bool { return nats.Knows(s, second.Address()) }) // it is told by the side
 	mustSend(t, s, message(2, "a", "x"))
 	first.Stop()
 	retried(t, s, message(3, "a", "x"))

@@ -19,7 +19,7 @@ func withoutJetStream(o *server.Options) { o.JetStream = false }
 // A service of NATS' own kind settles with any reply, but for an error.
 func TestRequestsToAService(t *testing.T) {
 	server := natstest.Start(t, withoutJetStream)
-	s := newSink(t, nats.Config{URL: server.URL(), Request: true, Timeout: 2 * time.Second})
+	s := newSink(t, nats.Config{URL: server.URL(), Request: true})
 	d := message(1, "svc.a", "x")
 	wantError(t, send(t.Context(), s, d), sinks.Retry, `nobody listens on the subject "svc.a"`)
 
@@ -62,7 +62,9 @@ func TestRequestsToAService(t *testing.T) {
 	}
 	mustSend(t, s, message(2, "svc.a", "empty"))
 	wantError(t, send(t.Context(), s, message(3, "svc.a", "fail")), sinks.Retry, "the reply is an error: 500 no database")
-	wantError(t, send(t.Context(), s, message(4, "svc.a", "mute")), sinks.Retry, "the message was not acknowledged within 2s")
+	hasty := newSink(t, nats.Config{URL: server.URL(), Request: true, Timeout: 300 * time.Millisecond})
+	connected(t, hasty)
+	wantError(t, send(t.Context(), hasty, message(4, "svc.a", "mute")), sinks.Retry, "the message was not acknowledged within 300ms")
 }
 
 // Headers are the same in upper and lower case.

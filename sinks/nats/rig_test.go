@@ -88,6 +88,16 @@ func retried(t *testing.T, s sinks.Sink, d *keyhook.Delivery) []error {
 	return errs
 }
 
+// connected waits until s has a connection, which may take longer than its
+// timeout.
+func connected(t *testing.T, s *nats.Sink) {
+	t.Helper()
+	eventually(t, func() bool {
+		_ = send(t.Context(), s, message(1000, "nobody.listens", "x")) // what comes of it is no matter
+		return nats.Connected(s)
+	})
+}
+
 // eventually waits until done says so.
 func eventually(t *testing.T, done func() bool) {
 	t.Helper()

@@ -94,10 +94,28 @@ func (s suite) unreachable(t *testing.T) {
 
 func (s suite) timeout(t *testing.T) {
 	r := s.open(t, Options{Timeout: 50 * time.Millisecond})
-	r.Receiver.Answer(func(Arrival) Answer { return Answer{Verb: Silence} })
-	err := r.deliver(t.Context(), delivery(1, []byte("x")))[0]
-	r.want(err, sinks.Retry)
-	r.reach(err, sinks.Unanswered)
+	arrived := make(chan string, 1000)
+	r.Receiver.Answer(func(a Arrival) Answer {
+		arrived <- a.ID
+		return Answer{Verb: Silence}
+	})
+	over := time.After(patience)
+	for n := 1; ; n++ {
+		d := delivery(n, []byte("x"))
+		err := r.deliver(t.Context(), d)[0]
+		r.want(err, sinks.Retry)
+		select {
+		case <-over:
+			t.Fatal("nothing arrives")
+		case id := <-arrived:
+			if id != d.ID {
+				continue // came when the sink had given up
+			}
+			r.reach(err, sinks.Unanswered)
+			return
+		default: // it had not come that far in time
+		}
+	}
 }
 
 func (s suite) order(t *testing.T) {
@@ -232,12 +250,18 @@ func (s suite) keepsNothing(t *testing.T) {
 			ds[0] = nil
 		}()
 	}
-	for range 50 {
+	over, look := time.After(patience), time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for {
 		runtime.GC()
 		kept = slices.DeleteFunc(kept, func(p weak.Pointer[keyhook.Delivery]) bool { return p.Value() == nil })
 		if len(kept) == 0 {
 			return
 		}
+		select {
+		case <-look.C:
+		case <-over:
+			t.Fatalf("%d of 20 deliveries are still held", len(kept))
+		}
 	}
-	t.Errorf("%d of 20 deliveries are still held", len(kept))
 }
