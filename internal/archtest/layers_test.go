@@ -82,10 +82,11 @@ var layers = []layer{
 	{path: "keyhook/deploy"},
 	{path: "keyhook/docs"},
 	{path: "keyhook/internal/archtest"},
-	{path: "keyhook/internal/natstest", knows: []string{modules, http, nats}},
-	{path: "keyhook/internal/etcdtest", may: []string{"keyhook"}, knows: everything},
-	{path: "keyhook/test", may: []string{"keyhook/test/..."}, knows: []string{modules, http, etcdClient, nats}},
-	{path: "keyhook/test/bench", may: []string{"keyhook/test/..."}, knows: []string{modules, http, etcdClient}},
+	{path: "keyhook/internal/freeport"},
+	{path: "keyhook/internal/natstest", may: []string{"keyhook/internal/freeport"}, knows: []string{modules, http, nats}},
+	{path: "keyhook/internal/etcdtest", may: []string{"keyhook", "keyhook/internal/freeport"}, knows: everything},
+	{path: "keyhook/test", may: []string{"keyhook/test/...", "keyhook/internal/freeport"}, knows: []string{modules, http, etcdClient, nats}},
+	{path: "keyhook/test/bench", may: []string{"keyhook/test/...", "keyhook/internal/freeport"}, knows: []string{modules, http, etcdClient}},
 }
 
 // part returns the part of the outside world that an import path belongs to, ""

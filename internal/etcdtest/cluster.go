@@ -1,7 +1,6 @@
 package etcdtest
 
 import (
-	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -9,6 +8,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+
+	"keyhook/internal/freeport"
 )
 
 // Cluster is an etcd of several members, all embedded, whatever the environment
@@ -27,7 +28,7 @@ func StartCluster(t testing.TB, n int) *Cluster {
 		// Members do not find each other by the paths of sockets.
 		s := prepare(t, true, WithConfig(func(cfg *embed.Config) {
 			cfg.Name = "m" + strconv.Itoa(i)
-			cfg.ListenPeerUrls = []url.URL{{Scheme: "http", Host: free(t)}}
+			cfg.ListenPeerUrls = []url.URL{{Scheme: "http", Host: freeport.Address(t)}}
 			cfg.AdvertisePeerUrls = cfg.ListenPeerUrls
 		}))
 		peers = append(peers, s.cfg.Name+"="+s.cfg.AdvertisePeerUrls[0].String())
@@ -41,19 +42,6 @@ func StartCluster(t testing.TB, n int) *Cluster {
 		s.await()
 	}
 	return c
-}
-
-// free returns a loopback address that nobody listens on.
-func free(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // is closed at once
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
 }
 
 // Endpoints returns where clients reach the members.

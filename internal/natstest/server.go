@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	natsgo "github.com/nats-io/nats.go"
+
+	"keyhook/internal/freeport"
 )
 
 // Server is a NATS server of its own. Its methods are for the goroutine of the
@@ -24,8 +26,12 @@ const startTimeout = 30 * time.Second
 // up to 4 MiB; change may change that and all else.
 func Start(t testing.TB, change func(*server.Options)) *Server {
 	t.Helper()
+	address, err := net.ResolveTCPAddr("tcp", freeport.Address(t))
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &Server{t: t, opts: server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
+		Host: "127.0.0.1", Port: address.Port, NoLog: true, NoSigs: true,
 		JetStream: true, StoreDir: t.TempDir(), MaxPayload: 4 << 20,
 	}}
 	if change != nil {
@@ -48,9 +54,6 @@ func (s *Server) Start() {
 	running.Start()
 	if !running.ReadyForConnections(startTimeout) {
 		s.t.Fatal("nats-server does not become ready")
-	}
-	if addr, ok := running.Addr().(*net.TCPAddr); ok {
-		s.opts.Port = addr.Port
 	}
 }
 

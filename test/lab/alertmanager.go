@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"keyhook/internal/freeport"
 )
 
 // BuildAlertmanager builds the Alertmanager that test/servers/alertmanager pins
@@ -49,7 +51,7 @@ type Alertmanager struct {
 func StartAlertmanager(t testing.TB, path, receiver string) *Alertmanager {
 	t.Helper()
 	dir := t.TempDir()
-	listen := address(t)
+	listen := freeport.Address(t)
 	config := fmt.Sprintf(`
 route: {receiver: test, group_by: ["..."], group_wait: 0s, group_interval: 1s}
 receivers: [{name: test, webhook_configs: [{url: %q, send_resolved: true}]}]

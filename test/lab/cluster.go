@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+
+	"keyhook/internal/freeport"
 )
 
 const members = 3
@@ -58,7 +60,7 @@ func StartCluster(t testing.TB, programs EtcdPrograms) *Cluster {
 	c := &Cluster{t: t, programs: programs, dir: t.TempDir(), eras: []era{{began: time.Now()}}}
 	var membership, urls []string
 	for i := range members {
-		addr, peer := address(t), address(t)
+		addr, peer := freeport.Address(t), freeport.Address(t)
 		m := &Member{
 			Name: fmt.Sprintf("m%d", i), Proxy: StartProxy(t, addr), t: t, program: programs.Server,
 			url: "http://" + addr, peer: "http://" + peer, more: catchUp(programs.Version),

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"keyhook/internal/freeport"
 	"keyhook/test/oracle"
 )
 
@@ -36,7 +35,7 @@ type Etcd struct {
 func StartEtcd(t testing.TB, path string, args ...string) *Etcd {
 	t.Helper()
 	dir := t.TempDir()
-	client, peer := address(t), address(t)
+	client, peer := freeport.Address(t), freeport.Address(t)
 	e := &Etcd{Endpoint: "http://" + client, t: t, path: path, dir: dir}
 	e.args = append([]string{
 		"--name", "test",
@@ -192,24 +191,4 @@ func (e *Etcd) read(paths ...string) oracle.History {
 		parts = append(parts, h)
 	}
 	return oracle.Join(parts...)
-}
-
-// address returns a free loopback address, below the ports that the kernel
-// gives to outgoing connections, so that it is still free after a restart.
-func address(t testing.TB) string {
-	t.Helper()
-	var lc net.ListenConfig
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))
-		l, err := lc.Listen(t.Context(), "tcp", addr)
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return addr
-	}
-	t.Fatal("no free port")
-	return ""
 }

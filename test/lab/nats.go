@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"keyhook/internal/freeport"
 )
 
 // BuildNATS builds the nats-server that test/servers pins into dir and returns
@@ -37,7 +39,7 @@ type NATS struct {
 func StartNATS(t testing.TB, path string) *NATS {
 	t.Helper()
 	dir := t.TempDir()
-	listen, monitor := address(t), address(t)
+	listen, monitor := freeport.Address(t), freeport.Address(t)
 	config := fmt.Sprintf("listen: %q\nhttp: %q\njetstream: {store_dir: %q}\n", listen, monitor, filepath.Join(dir, "store"))
 	if err := os.WriteFile(filepath.Join(dir, "nats.conf"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
