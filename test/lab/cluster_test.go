@@ -1,10 +1,13 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"testing"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"keyhook/test/oracle"
 )
@@ -25,49 +28,88 @@ func TestAClusterKeepsItsHistoryOverCompactionsAndRestores(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// A busy machine may change its leader at any time.
+	leader := func() (m *Member) {
+		t.Helper()
+		must(Poll(ctx, func() (bool, error) {
+			m = c.Leader(ctx)
+			return m != nil, nil
+		}))
+		return m
+	}
 	var want []string
 	written, era := 0, 0
 	write := func(n int) (revision int64) {
 		t.Helper()
 		for range n {
 			written++
-			value := fmt.Sprint("value ", written)
-			// Not by a client of all: it would wait for a member that is suspended.
-			put, err := c.Leader(ctx).Client.Put(ctx, fmt.Sprint("k", written%3), value)
-			must(err)
-			revision = put.Header.Revision
+			key, value := fmt.Sprint("k", written%3), fmt.Sprint("value ", written)
+			// Without an answer it may have been written, or still be: again, it
+			// changes nothing then.
+			there := clientv3.Compare(clientv3.Value(key), "=", value)
+			must(Poll(ctx, func() (bool, error) {
+				trying, cancel := context.WithTimeout(ctx, 5*time.Second)
+				defer cancel()
+				// Not by a client of all: it would wait for a member that is suspended.
+				txn, err := leader().Client.Txn(trying).If(there).Then(clientv3.OpGet(key)).Else(clientv3.OpPut(key, value)).Commit()
+				if err != nil {
+					return false, err
+				}
+				revision = txn.Header.Revision
+				if txn.Succeeded {
+					revision = txn.Responses[0].GetResponseRange().Kvs[0].ModRevision
+				}
+				return true, nil
+			}))
 			want = append(want, fmt.Sprint(era, revision, oracle.DigestOf(value)))
 		}
 		return revision
 	}
+	compact := func(revision int64) {
+		t.Helper()
+		must(Poll(ctx, func() (bool, error) {
+			err := c.Compact(ctx, revision)
+			return err == nil, err
+		}))
+	}
 	cluster := func() uint64 {
 		t.Helper()
-		list, err := c.Client.MemberList(ctx)
-		must(err)
-		return list.Header.ClusterId
+		var id uint64
+		must(Poll(ctx, func() (bool, error) {
+			list, err := c.Client.MemberList(ctx)
+			if err == nil {
+				id = list.Header.ClusterId
+			}
+			return err == nil, err
+		}))
+		return id
 	}
 
 	// Writes go on without one that only follows.
 	follower := func() *Member {
 		t.Helper()
-		leader := c.Leader(ctx)
+		leads := leader()
 		for _, m := range c.Members {
-			if m != leader {
+			if m != leads {
 				return m
 			}
 		}
 		return nil
 	}
 
-	must(c.Compact(ctx, write(5)))
-	snapshot, err := c.Snapshot(ctx)
-	must(err)
+	compact(write(5))
+	var snapshot Snapshot
+	must(Poll(ctx, func() (bool, error) {
+		var err error
+		snapshot, err = c.Snapshot(ctx)
+		return err == nil, err
+	}))
 	killed := follower()
 	must(killed.Kill())
 	compacted := write(4)
 	must(killed.Start())
 	must(c.AwaitHealthy(ctx))
-	must(c.Compact(ctx, compacted-1))
+	compact(compacted - 1)
 	write(2)
 	before := cluster()
 
@@ -76,24 +118,27 @@ func TestAClusterKeepsItsHistoryOverCompactionsAndRestores(t *testing.T) {
 	if after := cluster(); after != before {
 		t.Errorf("the cluster's id was %x and is %x", before, after)
 	}
-	if now, err := c.Revision(ctx); err != nil || now != snapshot.Revision {
-		t.Errorf("restored to revision %d (%v), not %d", now, err, snapshot.Revision)
-	}
+	must(Poll(ctx, func() (bool, error) {
+		now, err := c.Revision(ctx)
+		if err == nil && now != snapshot.Revision {
+			return true, fmt.Errorf("restored to revision %d, not %d", now, snapshot.Revision)
+		}
+		return err == nil, err
+	}))
 	suspended := follower()
 	must(suspended.Suspend())
 	write(3)
 	must(suspended.Resume())
 	must(c.AwaitHealthy(ctx))
 	next := follower()
-	must(c.MoveLeader(ctx, next))
 	must(Poll(ctx, func() (bool, error) {
 		if c.Leader(ctx) == next {
 			return true, nil
 		}
-		return false, fmt.Errorf("%s does not lead", next.Name)
+		return false, cmp.Or(c.MoveLeader(ctx, next), fmt.Errorf("%s does not lead", next.Name))
 	}))
 	must(c.AwaitHealthy(ctx))
-	must(c.Compact(ctx, write(3)))
+	compact(write(3))
 
 	history, err := c.History(ctx)
 	must(err)
