@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"keyhook/internal/backlog"
+	"keyhook/internal/hint"
 )
 
 // The paths of what is asked of the backlog.
@@ -227,11 +228,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 func problemOf(err error) *problem {
 	var known *problem
 	var invalid *backlog.InvalidError
-	p := &problem{http.StatusInternalServerError, err.Error(), ""}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		p.Help = hinted.Hint()
-	}
+	p := &problem{http.StatusInternalServerError, err.Error(), hint.Of(err)}
 	switch {
 	case errors.As(err, &known):
 		return known

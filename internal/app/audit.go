@@ -9,28 +9,21 @@ import (
 	"keyhook/checkpoint/disk"
 	"keyhook/internal/admin"
 	"keyhook/internal/config"
+	"keyhook/internal/hint"
 	"keyhook/watch"
 )
-
-// hintedError is an error with a hint.
-type hintedError struct{ text, hint string }
-
-func (e *hintedError) Error() string { return e.text }
-
-// Hint says what to do about it.
-func (e *hintedError) Hint() string { return e.hint }
 
 // audit implements [admin.Auditor].
 func (r *run) audit(ctx context.Context, repair bool, progress func(keys int)) ([]admin.Audit, error) {
 	r.mu.Lock()
-	w, why, hint := r.watcher, r.etcdErr, r.etcdHint
+	w, why, advice := r.watcher, r.etcdErr, r.etcdHint
 	r.mu.Unlock()
 	switch {
 	case w != nil:
 	case why != nil:
-		return nil, &hintedError{why.Error(), hint}
+		return nil, hint.New(why.Error(), advice, nil)
 	default:
-		return nil, &hintedError{"etcd has not answered yet", "try again"}
+		return nil, hint.With(errNoEtcd, "try again")
 	}
 	reports, err := w.Audit(ctx, repair, progress)
 	return auditsOf(reports), err
@@ -76,8 +69,8 @@ func Audit(ctx context.Context, cfg *config.Config, log *slog.Logger, repair boo
 		return nil, err
 	}
 	if repair {
-		return nil, &hintedError{"nothing runs with this configuration that could repair anything",
-			"start `keyhook run`: gaps are repaired unless etcd.on_gap is halt; then ask again"}
+		return nil, hint.New("nothing runs with this configuration that could repair anything",
+			"start `keyhook run`: gaps are repaired unless etcd.on_gap is halt; then ask again", nil)
 	}
 	return auditDirectory(ctx, cfg, log, progress)
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"keyhook/internal/admin"
 	"keyhook/internal/backlog"
 	"keyhook/internal/compare"
+	"keyhook/internal/hint"
 )
 
 // compare implements [admin.Comparer].
@@ -37,21 +39,16 @@ func (p *Plan) inventory(key []byte) *compare.Inventory {
 // would be gone. It changes nothing.
 func CompareRunning(ctx context.Context, p *Plan) (changes *compare.Changes, err error) {
 	dir := p.Config.Checkpoint.Dir
-	const hint = "start `keyhook run`, or name a configuration file to compare with"
+	const start = "start `keyhook run`, or name a configuration file to compare with"
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, &ReachError{"nothing runs with the data directory " + dir + ": there is none", hint, err}
+		return nil, hint.New("nothing runs with the data directory "+dir+": there is none", start, err)
 	}
 	desk, err := reachProcess(ctx, p.Config)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		text, what := "nothing can be asked that runs with the data directory "+dir+": "+err.Error(), hint
-		var hinted interface{ Hint() string }
-		if errors.As(err, &hinted) && hinted.Hint() != "" {
-			what = hinted.Hint()
-		}
-		return nil, &ReachError{text, what, err}
+		return nil, hint.New("nothing can be asked that runs with the data directory "+dir+": "+err.Error(), cmp.Or(hint.Of(err), start), err)
 	}
 	defer func() { err = errors.Join(err, desk.Close()) }()
 	client, ok := desk.Desk.(*admin.Client)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+
+	"keyhook/internal/hint"
 )
 
 // mayOpen refuses a directory of another user, which a privileged one could
@@ -19,8 +21,6 @@ func mayOpen(dir string) error {
 	if !ok || int(stat.Uid) == os.Geteuid() {
 		return nil
 	}
-	return &ReachError{
-		text: fmt.Sprintf("the data directory %s belongs to uid %d, and this is uid %d", dir, stat.Uid, os.Geteuid()),
-		hint: fmt.Sprintf("run the command as its owner, such as with sudo -u '#%d', or start keyhook: it can be asked by anybody with the token", stat.Uid),
-	}
+	return hint.New(fmt.Sprintf("the data directory %s belongs to uid %d, and this is uid %d", dir, stat.Uid, os.Geteuid()),
+		fmt.Sprintf("run the command as its owner, such as with sudo -u '#%d', or start keyhook: it can be asked by anybody with the token", stat.Uid), nil)
 }

@@ -14,6 +14,7 @@ import (
 	"keyhook/internal/admin"
 	"keyhook/internal/backlog"
 	"keyhook/internal/config"
+	"keyhook/internal/hint"
 )
 
 // Desk is a way to the backlog of a configuration. It is closed after use.
@@ -28,20 +29,6 @@ type Desk struct {
 // Close ends what Reach has begun.
 func (d *Desk) Close() error { return d.close() }
 
-// ReachError says why there is no way to a backlog.
-type ReachError struct {
-	text string
-	hint string
-	err  error
-}
-
-func (e *ReachError) Error() string { return e.text }
-
-// Hint says what to do about it.
-func (e *ReachError) Hint() string { return e.hint }
-
-func (e *ReachError) Unwrap() error { return e.err }
-
 // reachPatience is how long a process may take to say who it is.
 const reachPatience = 10 * time.Second
 
@@ -52,7 +39,7 @@ const reachPatience = 10 * time.Second
 func Reach(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Desk, error) {
 	dir := cfg.Checkpoint.Dir
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, &ReachError{"there is no data directory " + dir, "nothing has run with this configuration; another one is named with -c FILE", err}
+		return nil, hint.New("there is no data directory "+dir, "nothing has run with this configuration; another one is named with -c FILE", err)
 	}
 	return inTurn(ctx, func() (*Desk, error) { return reach(ctx, cfg, log) })
 }
@@ -78,20 +65,19 @@ var errNoProcess = errors.New("it has not said where it listens")
 // unreached says that a process holds the directory and cannot be asked. It is
 // ErrInUse unless the process has answered: then waiting changes nothing.
 func unreached(dir string, why, inUse error) error {
-	e := &ReachError{err: errors.Join(why, inUse), hint: "look at its log; when it has stopped, the directory is opened without it"}
-	var hinted interface{ Hint() string }
-	switch {
-	case errors.Is(why, errNoProcess):
-		e.hint = "it is starting, or another command is at work: try again"
-	case errors.As(why, &hinted) && hinted.Hint() != "":
-		e.hint, e.err = hinted.Hint(), why
-	}
-	e.text = fmt.Sprintf("the data directory %s is in use, and the process cannot be asked: %s", dir, why)
+	text := fmt.Sprintf("the data directory %s is in use, and the process cannot be asked: %s", dir, why)
 	var found *disk.Error
 	if errors.As(inUse, &found) && found.Err != nil {
-		e.text = fmt.Sprintf("the data directory %s is in use by %s, which cannot be asked: %s", dir, found.Err, why)
+		text = fmt.Sprintf("the data directory %s is in use by %s, which cannot be asked: %s", dir, found.Err, why)
 	}
-	return e
+	switch advice := hint.Of(why); {
+	case errors.Is(why, errNoProcess):
+		return hint.New(text, "it is starting, or another command is at work: try again", errors.Join(why, inUse))
+	case advice != "":
+		return hint.New(text, advice, why)
+	default:
+		return hint.New(text, "look at its log; when it has stopped, the directory is opened without it", errors.Join(why, inUse))
+	}
 }
 
 // reachProcess returns the way through the process that has announced itself.

@@ -9,6 +9,7 @@ import (
 	"keyhook/checkpoint"
 	"keyhook/checkpoint/disk"
 	"keyhook/internal/admin"
+	"keyhook/internal/hint"
 )
 
 // lookForRoom is the time between two looks whether a full disk has room again.
@@ -24,7 +25,7 @@ func (r *run) openStore(ctx context.Context) (*disk.Store, error) {
 	server, listening := r.listen(ctx, func() admin.Status {
 		return admin.Status{
 			Version: r.opts.Version, Instance: r.instance, StartedAt: r.started,
-			Reasons: []string{"waiting for room to start: " + explain(err.Error(), hintOf(err))},
+			Reasons: []string{"waiting for room to start: " + explain(err.Error(), hint.Of(err))},
 		}
 	}, nil, nil)
 	if listening != nil {
@@ -33,7 +34,7 @@ func (r *run) openStore(ctx context.Context) (*disk.Store, error) {
 	answering, end := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(answering) }()
-	r.log.Error("there is no room to start; waiting until there is", "error", err, "hint", hintOf(err), "admin", server.Addr())
+	r.log.Error("there is no room to start; waiting until there is", "error", err, "hint", hint.Of(err), "admin", server.Addr())
 
 	store, failure := awaitRoom(ctx, r.takeDisk)
 	end()
@@ -72,13 +73,4 @@ func awaitRoom(ctx context.Context, open func() (*disk.Store, error)) (*disk.Sto
 			return store, err
 		}
 	}
-}
-
-// hintOf returns what an error advises, "" if it does not.
-func hintOf(err error) string {
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		return hinted.Hint()
-	}
-	return ""
 }

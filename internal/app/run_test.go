@@ -14,6 +14,7 @@ import (
 	"keyhook/checkpoint/disk"
 	"keyhook/internal/app"
 	"keyhook/internal/etcdtest"
+	"keyhook/internal/hint"
 	"keyhook/internal/inbox"
 )
 
@@ -102,8 +103,7 @@ func TestOneProcessADirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = app.Run(t.Context(), app.Options{Plan: plan})
-	var hinted interface{ Hint() string }
-	if !errors.Is(err, disk.ErrInUse) || !errors.As(err, &hinted) || hinted.Hint() == "" {
+	if !errors.Is(err, disk.ErrInUse) || hint.Of(err) == "" {
 		t.Errorf("the second process ends with %v", err)
 	}
 }

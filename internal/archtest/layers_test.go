@@ -47,6 +47,7 @@ var layers = []layer{
 	{path: "keyhook/sinks/nats", may: []string{"keyhook", "keyhook/sinks", "keyhook/sinks/redact"}, knows: []string{modules, http, nats}},
 
 	{path: "keyhook/internal/strictyaml", knows: []string{modules}},
+	{path: "keyhook/internal/hint"},
 
 	{path: "keyhook/watch", may: []string{"keyhook", "keyhook/checkpoint"}, knows: []string{modules, http, etcdClient}},
 	{path: "keyhook/rules", may: []string{"keyhook", "keyhook/internal/strictyaml"}, knows: []string{modules, cel}},
@@ -63,17 +64,17 @@ var layers = []layer{
 	{path: "keyhook/internal/telemetry", may: []string{"keyhook"}, knows: []string{modules, http}},
 	{path: "keyhook/internal/backlog", may: []string{"keyhook", "keyhook/checkpoint", "keyhook/dispatcher"}, knows: []string{modules}},
 	{path: "keyhook/internal/compare", may: []string{"keyhook"}},
-	{path: "keyhook/internal/admin", may: []string{"keyhook", "keyhook/internal/backlog", "keyhook/internal/compare", "keyhook/internal/telemetry"}, knows: []string{modules, http}},
+	{path: "keyhook/internal/admin", may: []string{"keyhook", "keyhook/internal/backlog", "keyhook/internal/compare", "keyhook/internal/hint", "keyhook/internal/telemetry"}, knows: []string{modules, http}},
 	{path: "keyhook/internal/inbox", knows: []string{modules, http}},
 	{path: "keyhook/internal/inbox/natsinbox", knows: []string{modules, http, nats}},
 	{path: "keyhook/internal/devserver", may: []string{"keyhook", "keyhook/examples/..."}, knows: []string{modules, http, etcdClient, etcdServer, nats}},
 	{path: "keyhook/internal/app", may: []string{
 		"keyhook", "keyhook/checkpoint/...", "keyhook/sinks/...", "keyhook/watch", "keyhook/rules", "keyhook/dispatcher",
-		"keyhook/internal/config", "keyhook/internal/telemetry", "keyhook/internal/admin", "keyhook/internal/backlog", "keyhook/internal/compare", "keyhook/internal/strictyaml",
+		"keyhook/internal/config", "keyhook/internal/telemetry", "keyhook/internal/admin", "keyhook/internal/backlog", "keyhook/internal/compare", "keyhook/internal/hint", "keyhook/internal/strictyaml",
 	}, knows: []string{modules, http, etcdClient, nats, pebble, cel}},
 	{path: "keyhook/internal/onlook", may: []string{"keyhook"}, knows: []string{modules, http, etcdClient}},
 	{path: "keyhook/internal/cli", may: []string{
-		"keyhook", "keyhook/watch", "keyhook/rules/...", "keyhook/internal/app", "keyhook/internal/onlook", "keyhook/internal/admin", "keyhook/internal/backlog", "keyhook/internal/compare", "keyhook/internal/inbox/...", "keyhook/internal/config", "keyhook/internal/devserver",
+		"keyhook", "keyhook/watch", "keyhook/rules/...", "keyhook/internal/app", "keyhook/internal/onlook", "keyhook/internal/admin", "keyhook/internal/backlog", "keyhook/internal/compare", "keyhook/internal/inbox/...", "keyhook/internal/config", "keyhook/internal/devserver", "keyhook/internal/hint",
 		"keyhook/internal/schema", "keyhook/internal/strictyaml", "keyhook/internal/telemetry", "keyhook/examples/...",
 	}, knows: everything},
 	{path: "keyhook/cmd/keyhook", may: []string{"keyhook/internal/cli"}, knows: everything},

@@ -12,6 +12,7 @@ import (
 	"keyhook/internal/admin"
 	"keyhook/internal/app"
 	"keyhook/internal/config"
+	"keyhook/internal/hint"
 )
 
 func auditCommand(p *Process) *cobra.Command {
@@ -91,9 +92,9 @@ func printAudit(out io.Writer, format output, reports []admin.Audit) error {
 	case failed > 0:
 		return fmt.Errorf("%s could not be compared", plural(failed, "range"))
 	case differing > 0 && anyRepaired(reports):
-		return &jobError{plural(differing, "key") + " differed", "what differs is delivered as synthetic changes"}
+		return hint.New(plural(differing, "key")+" differed", "what differs is delivered as synthetic changes", nil)
 	case differing > 0:
-		return &jobError{plural(differing, "key") + " differ", "`keyhook audit --repair` delivers what differs as synthetic changes"}
+		return hint.New(plural(differing, "key")+" differ", "`keyhook audit --repair` delivers what differs as synthetic changes", nil)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"keyhook/internal/hint"
 	"keyhook/internal/strictyaml"
 )
 
@@ -182,9 +183,8 @@ func printError(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintf(w, "keyhook: %s\n", strings.TrimRight(line, "\n"))
 	}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) && hinted.Hint() != "" {
-		fmt.Fprintf(w, "    %s\n", hinted.Hint())
+	if advice := hint.Of(err); advice != "" {
+		fmt.Fprintf(w, "    %s\n", advice)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"keyhook"
 	"keyhook/internal/app"
+	"keyhook/internal/hint"
 	"keyhook/internal/onlook"
 	"keyhook/internal/strictyaml"
 	"keyhook/rules"
@@ -192,11 +193,11 @@ func (o *explainOptions) live(ctx context.Context, plan *app.Plan) (events []*ke
 	var compacted *onlook.CompactedError
 	switch {
 	case errors.As(err, &compacted):
-		return nil, "", &hintedError{err, "describe the change with --key, --value and --prev-value"}
+		return nil, "", hint.With(err, "describe the change with --key, --value and --prev-value")
 	case err != nil:
 		return nil, "", err
 	case len(events) == 0:
-		return nil, "", &hintedError{fmt.Errorf("revision %d has changed nothing that is watched", o.revision), "--key looks at any key"}
+		return nil, "", hint.New(fmt.Sprintf("revision %d has changed nothing that is watched", o.revision), "--key looks at any key", nil)
 	}
 	if o.last != "" {
 		for _, ev := range events {
@@ -207,18 +208,6 @@ func (o *explainOptions) live(ctx context.Context, plan *app.Plan) (events []*ke
 	}
 	return events, source, nil
 }
-
-// hintedError is an error with what to do about it.
-type hintedError struct {
-	error
-
-	hint string
-}
-
-func (e *hintedError) Unwrap() error { return e.error }
-
-// Hint says what to do.
-func (e *hintedError) Hint() string { return e.hint }
 
 // withEtcd calls f with a client of the configured etcd, and the name of its
 // history.

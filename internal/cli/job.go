@@ -15,6 +15,7 @@ import (
 
 	"keyhook/internal/app"
 	"keyhook/internal/backlog"
+	"keyhook/internal/hint"
 	"keyhook/internal/strictyaml"
 )
 
@@ -165,7 +166,7 @@ func (j *job) execute(ctx context.Context, cmd *cobra.Command) error {
 		case o.failed > 0:
 			return fmt.Errorf("%s could not be %s", plural(o.failed, j.what), j.done)
 		case len(o.unknown) > 0:
-			return &jobError{fmt.Sprintf("%s not found", plural(len(o.unknown), "id")), "`" + cmd.Parent().CommandPath() + " list` shows what there is"}
+			return hint.New(plural(len(o.unknown), "id")+" not found", "`"+cmd.Parent().CommandPath()+" list` shows what there is", nil)
 		}
 		return nil
 	})
@@ -178,14 +179,6 @@ func theRest(err error) string {
 	}
 	return "the rest is as it was"
 }
-
-// jobError is a job that could not be done as it was asked for.
-type jobError struct{ message, hint string }
-
-func (e *jobError) Error() string { return e.message }
-
-// Hint says what to do about it.
-func (e *jobError) Hint() string { return e.hint }
 
 func (j *job) printFailures(o *outcome) {
 	const shown = 20

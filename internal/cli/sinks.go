@@ -13,6 +13,7 @@ import (
 
 	"keyhook/internal/app"
 	"keyhook/internal/backlog"
+	"keyhook/internal/hint"
 )
 
 func sinkCommand(p *Process) *cobra.Command {
@@ -166,9 +167,9 @@ func unknownSink(err error, running bool) error {
 	if !errors.Is(err, backlog.ErrUnknownSink) {
 		return err
 	}
-	hint := "`keyhook sink list` shows the names"
+	advice := "`keyhook sink list` shows the names"
 	if !running {
-		hint += "; no process runs, and the data directory knows only sinks that are owed something, have dead letters or are paused"
+		advice += "; no process runs, and the data directory knows only sinks that are owed something, have dead letters or are paused"
 	}
-	return &jobError{err.Error(), hint}
+	return hint.With(err, advice)
 }

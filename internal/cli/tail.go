@@ -16,6 +16,7 @@ import (
 
 	"keyhook"
 	"keyhook/internal/app"
+	"keyhook/internal/hint"
 	"keyhook/internal/onlook"
 	"keyhook/rules"
 	"keyhook/rules/ruletest"
@@ -103,7 +104,7 @@ func (o *tailOptions) tail(cmd *cobra.Command) error {
 	switch {
 	case errors.Is(err, errEnough):
 	case errors.As(err, &compacted):
-		return &hintedError{err, fmt.Sprintf("begin with --revision %d, or with now", compacted.Revision)}
+		return hint.With(err, fmt.Sprintf("begin with --revision %d, or with now", compacted.Revision))
 	case err != nil && ctx.Err() == nil:
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"keyhook/internal/cli/dev"
+	"keyhook/internal/hint"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -201,8 +202,7 @@ rules: [{name: r, `+tt.rule+`, send: {sink: s}}]
 `)
 			screen := newScreen()
 			err := dev.Run(t.Context(), dev.Options{Config: config, Once: true, Out: screen})
-			var hinted interface{ Hint() string }
-			if err == nil || !strings.Contains(err.Error(), tt.want) || !errors.As(err, &hinted) || hinted.Hint() == "" {
+			if err == nil || !strings.Contains(err.Error(), tt.want) || hint.Of(err) == "" {
 				t.Errorf("got %v", err)
 			}
 			screen.await(t, tt.shown)

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"keyhook"
+	"keyhook/internal/hint"
 )
 
 // tell plays the story and, unless it is to end with it, waits for ctx.
@@ -70,15 +71,14 @@ func (s *session) tellStory(ctx context.Context) error {
 		case err != nil:
 			return err
 		case len(lost) > 0:
-			return &lostError{lost: lost, after: s.Timeout}
+			return hint.New(fmt.Sprintf("the story ends here: this did not arrive within %s:\n%s", s.Timeout, strings.Join(lost, "\n")),
+				"run it with --verbose, or without --once and look at the status page", nil)
 		case !fits:
 			unexpected++
 		}
 		if _, dead := s.ledger.total(); dead > 0 && s.Once {
-			return &storyError{
-				message: "the story ends here: " + counted(dead, "delivery") + " became a dead letter",
-				hint:    "a template or a header failed: the line of the dead letter names its place",
-			}
+			return hint.New("the story ends here: "+counted(dead, "delivery")+" became a dead letter",
+				"a template or a header failed: the line of the dead letter names its place", nil)
 		}
 	}
 	arrived, dead := s.ledger.total()
@@ -92,10 +92,8 @@ func (s *session) tellStory(ctx context.Context) error {
 		s.print.printf("\n%s %s.\n", s.print.in(green, "✓"), s.outcome("All "))
 	}
 	if unexpected > 0 && s.Once {
-		return &storyError{
-			message: counted(unexpected, "change") + " of the story came to something else than expected",
-			hint:    "the lines with ✗ above say what; the story's `expect` lists the rules of each step",
-		}
+		return hint.New(counted(unexpected, "change")+" of the story came to something else than expected",
+			"the lines with ✗ above say what; the story's `expect` lists the rules of each step", nil)
 	}
 	return nil
 }
@@ -119,19 +117,8 @@ func (s *session) untold(message string) error {
 	if !s.Once {
 		return nil
 	}
-	return &storyError{
-		message: message,
-		hint:    "without --once it goes on, and you put keys of your own; `keyhook check` checks rules without a story",
-	}
+	return hint.New(message, "without --once it goes on, and you put keys of your own; `keyhook check` checks rules without a story", nil)
 }
-
-// storyError is a story that failed, with what to do.
-type storyError struct{ message, hint string }
-
-func (e *storyError) Error() string { return e.message }
-
-// Hint says what to do about it.
-func (e *storyError) Hint() string { return e.hint }
 
 // step makes one change and waits for what it owes. It returns what is missing
 // when patience ends, and whether the rules matched that are expected to.
@@ -224,21 +211,6 @@ func (s *session) write(ctx context.Context, st step) (int64, error) {
 const leaseTTL = 1000 * time.Hour
 
 const noMatch = "no rule matches"
-
-// lostError is a story that did not come to its end.
-type lostError struct {
-	lost  []string
-	after time.Duration
-}
-
-func (e *lostError) Error() string {
-	return fmt.Sprintf("the story ends here: this did not arrive within %s:\n%s", e.after, strings.Join(e.lost, "\n"))
-}
-
-// Hint says what to look at.
-func (e *lostError) Hint() string {
-	return "run it with --verbose, or without --once and look at the status page"
-}
 
 // watched reports whether the configuration wants to know of key.
 func (s *session) watched(key string) bool {
