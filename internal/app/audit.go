@@ -85,7 +85,7 @@ func auditDirectory(ctx context.Context, cfg *config.Config, log *slog.Logger, p
 	if err != nil {
 		return nil, err
 	}
-	client, err := watch.Connect(ctx, clientConfig(&cfg.Etcd))
+	client, err := watch.Connect(ctx, ClientConfig(&cfg.Etcd))
 	if err != nil {
 		return nil, err
 	}

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 
 	"keyhook"
-	"keyhook/dispatcher"
 	"keyhook/internal/backlog"
-	"keyhook/internal/config"
 	"keyhook/rules"
 )
 
@@ -60,8 +58,4 @@ func DeadLetterStory(source string, l *keyhook.DeadLetter, number uint64, sink s
 		return nil, err
 	}
 	return rules.DeadLetterEvent(source, l, number, sink, bytes.TrimSpace(data.Bytes())), nil
-}
-
-func retention(d config.DeadLetters) dispatcher.Retention {
-	return dispatcher.Retention{MaxAge: d.MaxAge, MaxNumber: d.MaxNumber, MaxBytes: d.MaxBytes}
 }

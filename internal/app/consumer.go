@@ -24,14 +24,14 @@ type consumer struct {
 	dispatcher *dispatcher.Dispatcher
 	metrics    *telemetry.Metrics
 	log        *slog.Logger
+	source     func() string                             // names the etcd that events come from
 	evaluated  func(*keyhook.Event, []*keyhook.Delivery) // told of each change; may be nil
 	results    sync.Pool                                 // of *rules.Result
 
 	// mu is held for reading from the evaluation of a batch until it is admitted:
 	// whoever holds it for writing knows that nothing of the set is on its way.
-	mu     sync.RWMutex
-	set    *rules.Set
-	source string
+	mu  sync.RWMutex
+	set *rules.Set
 
 	samples samples
 }
@@ -45,39 +45,31 @@ func (c *consumer) replace(set *rules.Set, before func()) {
 	c.set = set
 }
 
-// identify names the etcd that events come from, before the first of them.
-func (c *consumer) identify(source string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.source = source
-}
-
 // Admit implements [watch.Consumer].
 func (c *consumer) Admit(ctx context.Context, b *watch.Batch) error {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 
-	err := c.dispatcher.Admit(ctx, &dispatcher.Batch{
+	return running(ctx, c.dispatcher.Admit(ctx, &dispatcher.Batch{
 		Deliveries: c.evaluate(b),
 		Mirror:     b.Mirror,
 		Drop:       b.Drop,
 		States:     b.States,
 		Durable:    b.Durable,
-	})
-	if errors.Is(err, dispatcher.ErrStopped) {
-		// Its own error says why, and ends the run.
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	return err
+	}))
 }
 
 // Flush implements [watch.Consumer].
-func (c *consumer) Flush(ctx context.Context) error { return c.dispatcher.Flush(ctx) }
+func (c *consumer) Flush(ctx context.Context) error { return running(ctx, c.dispatcher.Flush(ctx)) }
 
 // Identify implements [watch.Consumer].
 func (c *consumer) Identify(ctx context.Context, id checkpoint.Identity) error {
-	err := c.dispatcher.Identify(ctx, id)
+	return running(ctx, c.dispatcher.Identify(ctx, id))
+}
+
+// running waits for the end of the run where err says that the dispatcher has
+// stopped: its own error says why, and ends the run.
+func running(ctx context.Context, err error) error {
 	if errors.Is(err, dispatcher.ErrStopped) {
 		<-ctx.Done()
 		return ctx.Err()
@@ -89,7 +81,7 @@ func (c *consumer) evaluate(b *watch.Batch) []*keyhook.Delivery {
 	if len(b.Events) == 0 && b.Gap == nil {
 		return nil
 	}
-	source := rules.Source{Name: c.source, Epoch: b.Epoch}
+	source := rules.Source{Name: c.source(), Epoch: b.Epoch}
 	res, ok := c.results.Get().(*rules.Result)
 	if !ok {
 		res = new(rules.Result)

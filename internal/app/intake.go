@@ -12,7 +12,6 @@ import (
 
 	"keyhook"
 	"keyhook/checkpoint"
-	"keyhook/dispatcher"
 	"keyhook/internal/config"
 	"keyhook/internal/telemetry"
 	"keyhook/watch"
@@ -45,22 +44,18 @@ func (r *run) follow(ctx context.Context) error {
 	case isDefaultSource(loaded.Source): // also if another cluster has taken the place of the first
 		id.Source = loaded.Source
 	default:
-		id.Source = fmt.Sprintf(defaultSource, cluster)
+		id.Source = DefaultSource(cluster)
 	}
 	if loaded.Source != "" && loaded.Source != id.Source {
 		r.log.Warn("the source has another name: a change that is read again after a crash gets another id than before",
 			"source", id.Source, "before", loaded.Source)
 	}
-	if err := r.dispatcher.Identify(ctx, id); err != nil {
-		if errors.Is(err, dispatcher.ErrStopped) {
-			<-ctx.Done() // its own error ends the run
-		}
+	if err := r.consumer.Identify(ctx, id); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return fmt.Errorf("make the source durable: %w", err)
 	}
-	r.consumer.identify(id.Source)
 	r.sourceName.Store(&id.Source)
 
 	w, err := r.newWatcher(id, loaded.Ranges)
@@ -70,13 +65,15 @@ func (r *run) follow(ctx context.Context) error {
 	return w.Run(ctx)
 }
 
-// defaultSource names an etcd after its cluster.
 const defaultSource = "/etcd/%x"
+
+// DefaultSource names an etcd after the id of its cluster.
+func DefaultSource(cluster uint64) string { return fmt.Sprintf(defaultSource, cluster) }
 
 func isDefaultSource(source string) bool {
 	var cluster uint64
 	n, err := fmt.Sscanf(source, defaultSource, &cluster)
-	return n == 1 && err == nil && source == fmt.Sprintf(defaultSource, cluster)
+	return n == 1 && err == nil && source == DefaultSource(cluster)
 }
 
 func (r *run) newWatcher(id checkpoint.Identity, states []checkpoint.RangeState) (*watch.Watcher, error) {
@@ -139,7 +136,7 @@ func (r *run) connect(ctx context.Context) (uint64, error) {
 // reach makes one attempt. A checkpoint that knows its cluster needs no answer
 // from etcd yet: the watch holds it against what it finds.
 func (r *run) reach(ctx context.Context) (*clientv3.Client, uint64, error) {
-	client, err := watch.Connect(ctx, clientConfig(&r.opts.Plan.Config.Etcd))
+	client, err := watch.Connect(ctx, ClientConfig(&r.opts.Plan.Config.Etcd))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -166,6 +163,19 @@ func clusterID(ctx context.Context, client *clientv3.Client, ranges []keyhook.Ra
 		}
 	}
 	return cluster, err
+}
+
+var errNoEtcd = errors.New("etcd has not answered yet")
+
+// head returns etcd's revision, read linearizably.
+func (r *run) head(ctx context.Context) (int64, error) {
+	r.mu.Lock()
+	w := r.watcher
+	r.mu.Unlock()
+	if w == nil {
+		return 0, errNoEtcd
+	}
+	return w.Head(ctx)
 }
 
 // noteEtcd remembers why etcd does not serve, and logs it when that changes.
@@ -201,7 +211,8 @@ func (r *run) closeClient() error {
 	return nil
 }
 
-func clientConfig(e *config.Etcd) watch.ClientConfig {
+// ClientConfig returns what the configuration says of how to reach etcd.
+func ClientConfig(e *config.Etcd) watch.ClientConfig {
 	c := watch.ClientConfig{Endpoints: e.Endpoints, Username: e.Username, Password: e.Password.Reveal()}
 	if e.TLS != (config.TLS{}) {
 		c.TLS = &watch.TLSFiles{CAFile: e.TLS.CAFile, CertFile: e.TLS.CertFile, KeyFile: e.TLS.KeyFile}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -71,7 +72,7 @@ func (r *run) reload(seen listing) bool {
 	r.rules.config = main
 	same := files.digest() == r.rules.digest
 	r.rules.digest = files.digest()
-	running, stale := r.rules.set, r.rules.stale != nil
+	running, watched, stale := r.rules.set, r.rules.ranges, r.rules.stale != nil
 	r.mu.Unlock()
 	if edited || forced && main != r.opts.Plan.configDigest {
 		r.edited()
@@ -83,10 +84,12 @@ func (r *run) reload(seen listing) bool {
 	err := problems.Err()
 	unchanged := err == nil && same && !stale && sameSinks(running.Sinks(), set.Sinks())
 	var changes *compare.Changes
+	var ranges []keyhook.Range
 	if err == nil && !unchanged {
 		key := compare.NewKey()
-		changes = compare.Compare(inventory(cfg, running, rangesOf(cfg, running), key), inventory(cfg, set, rangesOf(cfg, set), key))
-		err = r.install(set, changes)
+		ranges = rangesOf(cfg, set)
+		changes = compare.Compare(inventory(cfg, running, watched, key), inventory(cfg, set, ranges, key))
+		err = r.install(set, ranges, changes)
 	}
 	switch {
 	case err != nil:
@@ -94,9 +97,9 @@ func (r *run) reload(seen listing) bool {
 	case unchanged:
 		r.log.Info("the rules were read again and are as they were", "rules", len(set.Rules()), "sinks", len(set.Sinks()))
 	default:
-		r.log.Info("rules reloaded", append([]any{"rules", len(set.Rules()), "sinks", len(set.Sinks()), "ranges", rangeNames(rangesOf(cfg, set))},
+		r.log.Info("rules reloaded", append([]any{"rules", len(set.Rules()), "sinks", len(set.Sinks()), "ranges", rangeNames(ranges)},
 			changeAttrs(changes)...)...)
-		r.logWarnings(set.Warnings())
+		LogWarnings(r.log, set.Warnings())
 	}
 	if hook := r.opts.Hooks.Reloaded; hook != nil {
 		hook(err)
@@ -124,12 +127,11 @@ func sameSinks(a, b []rules.SinkSpec) bool {
 
 // install puts a set in place of the one that runs: first the sinks that it
 // sends to, then the rules, then the ranges that they need.
-func (r *run) install(set *rules.Set, changes *compare.Changes) error {
+func (r *run) install(set *rules.Set, ranges []keyhook.Range, changes *compare.Changes) error {
 	all, err := r.sinks(set)
 	if err != nil {
 		return err
 	}
-	ranges := rangesOf(r.opts.Plan.Config, set)
 	r.consumer.replace(set, func() { r.dispatcher.SetRules(all, dispatcherRules(set)) })
 	r.announce(set)
 	select {
@@ -175,9 +177,10 @@ func (r *run) logProblems(problems strictyaml.Problems) {
 	}
 }
 
-func (r *run) logWarnings(warnings []strictyaml.Problem) {
+// LogWarnings logs what works and is probably not meant, one line each.
+func LogWarnings(log *slog.Logger, warnings []strictyaml.Problem) {
 	for _, w := range warnings {
-		r.log.Warn("configuration", problemAttrs(w)...)
+		log.Warn("configuration", problemAttrs(w)...)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -65,7 +66,6 @@ type run struct {
 	consumer   *consumer
 	admin      *admin.Server
 	made       chan []dispatcher.Sink // the latest, to be tried out
-	cleanups   cleanups
 	openDisk   func(disk.Config) (*disk.Store, error)
 	sourceName atomic.Pointer[string] // nil until etcd has been identified
 	stopping   atomic.Bool
@@ -92,7 +92,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &run{opts: opts, log: opts.Logger, instance: rand.Text(), started: time.Now(), made: make(chan []dispatcher.Sink, 1), openDisk: disk.Open}
-	defer func() { err = errors.Join(err, r.cleanups.run()) }()
+	defer func() { err = errors.Join(err, r.closeStore()) }()
 	if err := r.open(ctx); err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return nil // told to stop before it began
@@ -132,12 +132,25 @@ func (r *run) open(ctx context.Context) (err error) {
 	if r.store, err = r.openStore(ctx); err != nil {
 		return err
 	}
-	r.cleanups.add("close the store", r.store.Close)
-
 	all, err := r.sinks(plan.Rules)
 	if err != nil {
 		return err
 	}
+	if err := r.serve(ctx, all); err != nil {
+		return errors.Join(err, closeSinks(all))
+	}
+	r.made <- all
+	r.log.Info("started", "version", r.opts.Version, "config", plan.Config.Path, "data", plan.Config.Checkpoint.Dir,
+		"admin", r.admin.Addr(), "rules", len(plan.Rules.Rules()), "sinks", len(all), "ranges", rangeNames(plan.Ranges))
+	if r.opts.Hooks.Listening != nil {
+		r.opts.Hooks.Listening(r.admin.Addr())
+	}
+	return nil
+}
+
+// serve opens what works on the store: the dispatcher, and the admin server.
+func (r *run) serve(ctx context.Context, all []dispatcher.Sink) (err error) {
+	plan := r.opts.Plan
 	r.dispatcher, err = dispatcher.Open(ctx, dispatcher.Config{
 		Store:          r.watched(),
 		Sinks:          all,
@@ -151,29 +164,33 @@ func (r *run) open(ctx context.Context) (err error) {
 		Observer:       r.metrics,
 	})
 	if err != nil {
-		return errors.Join(err, closeSinks(all))
+		return err
 	}
-	r.made <- all
 	r.consumer = &consumer{
-		dispatcher: r.dispatcher, metrics: r.metrics, log: r.log, evaluated: r.opts.Hooks.Evaluated, set: plan.Rules,
+		dispatcher: r.dispatcher, metrics: r.metrics, log: r.log, source: r.source, evaluated: r.opts.Hooks.Evaluated, set: plan.Rules,
 	}
 
 	r.beat.Store(int64(time.Since(r.started)))
 	desk, err := r.openBacklog()
 	if err != nil {
-		return errors.Join(err, closeSinks(all))
+		return err
 	}
 	if r.admin, err = r.listen(ctx, r.status, r.alive, desk); err != nil {
-		return errors.Join(err, closeSinks(all))
+		return err
 	}
 	r.metrics.Follow(r.snapshot)
 	if err := r.store.Announce(disk.Instance{ID: r.instance, Address: r.admin.Addr(), PID: os.Getpid()}); err != nil {
-		return errors.Join(err, r.admin.Close(), closeSinks(all))
+		return errors.Join(err, r.admin.Close())
 	}
-	r.log.Info("started", "version", r.opts.Version, "config", plan.Config.Path, "data", plan.Config.Checkpoint.Dir,
-		"admin", r.admin.Addr(), "rules", len(plan.Rules.Rules()), "sinks", len(all), "ranges", rangeNames(plan.Ranges))
-	if r.opts.Hooks.Listening != nil {
-		r.opts.Hooks.Listening(r.admin.Addr())
+	return nil
+}
+
+func (r *run) closeStore() error {
+	if r.store == nil {
+		return nil
+	}
+	if err := r.store.Close(); err != nil {
+		return fmt.Errorf("close the store: %w", err)
 	}
 	return nil
 }

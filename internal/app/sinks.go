@@ -63,30 +63,6 @@ func dispatcherSinks(specs []rules.SinkSpec, version string, log *slog.Logger) (
 	return all, nil
 }
 
-// DispatcherSink returns how the dispatcher treats a sink, without what
-// delivers.
-func DispatcherSink(spec rules.SinkSpec) dispatcher.Sink {
-	return dispatcher.Sink{
-		Name:        spec.Name,
-		Concurrency: spec.Concurrency,
-		Rate:        spec.Rate,
-		Retry: dispatcher.Retry{
-			Initial:     spec.Retry.Initial,
-			Multiplier:  spec.Retry.Multiplier,
-			Max:         spec.Retry.Max,
-			Jitter:      spec.Retry.Jitter,
-			MaxAttempts: spec.Retry.MaxAttempts,
-			MaxAge:      spec.Retry.MaxAge,
-		},
-		Fingerprint: fingerprint(spec),
-		Breaker: dispatcher.Breaker{
-			Off: spec.Breaker.Off, Failures: spec.Breaker.Failures, Open: spec.Breaker.Open, Probes: spec.Breaker.Probes,
-		},
-		MaxOwed:      spec.MaxOwed,
-		DeadLetterTo: spec.DeadLetter,
-	}
-}
-
 // tryOut tries sinks, at the start and after each reload, so that a mistake in
 // their configuration shows before there is something to deliver.
 func (r *run) tryOut(ctx context.Context) error {
@@ -151,4 +127,27 @@ func fingerprint(spec rules.SinkSpec) string {
 	}
 	sum := sha256.Sum256([]byte(b.String()))
 	return hex.EncodeToString(sum[:])
+}
+
+// fieldProblems takes apart what the New of a sink has joined.
+func fieldProblems(err error) []rules.FieldProblem {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []rules.FieldProblem
+		for _, err := range joined.Unwrap() {
+			all = append(all, fieldProblems(err)...)
+		}
+		return all
+	}
+	var ofWebhook *webhook.FieldError
+	if errors.As(err, &ofWebhook) {
+		return []rules.FieldProblem{{Field: ofWebhook.Field, Message: ofWebhook.Message, Hint: ofWebhook.Hint}}
+	}
+	var ofNATS *nats.FieldError
+	if errors.As(err, &ofNATS) {
+		return []rules.FieldProblem{{Field: ofNATS.Field, Message: ofNATS.Message, Hint: ofNATS.Hint}}
+	}
+	return []rules.FieldProblem{{Field: "the sink", Message: "cannot be used: " + err.Error()}}
 }

@@ -2,9 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -53,35 +50,3 @@ func (s *stages) run(fn func(ctx context.Context) error) {
 // wait returns when all stages have, with the error of the one that failed
 // first.
 func (s *stages) wait() error { return s.group.Wait() }
-
-// cleanups undo what was opened, last first.
-type cleanups struct {
-	mu    sync.Mutex
-	stack []cleanup
-}
-
-type cleanup struct {
-	name string
-	undo func() error
-}
-
-// add puts undo on the stack.
-func (c *cleanups) add(name string, undo func() error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stack = append(c.stack, cleanup{name, undo})
-}
-
-// run undoes everything, whatever fails, and returns all that did.
-func (c *cleanups) run() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var errs []error
-	for i := len(c.stack) - 1; i >= 0; i-- {
-		if err := c.stack[i].undo(); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", c.stack[i].name, err))
-		}
-	}
-	c.stack = nil
-	return errors.Join(errs...)
-}

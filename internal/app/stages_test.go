@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -95,28 +94,6 @@ func TestAStageThatReturnsEndsTheRun(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-func TestCleanupsRunBackwardsWhateverFails(t *testing.T) {
-	var o order
-	var c cleanups
-	failure := errors.New("busy")
-	for _, name := range []string{"store", "client", "server"} {
-		c.add("close the "+name, func() error {
-			o.add(name)
-			if name == "client" {
-				return failure
-			}
-			return nil
-		})
-	}
-	if err := c.run(); !errors.Is(err, failure) || !strings.Contains(err.Error(), "close the client: busy") {
-		t.Errorf("got %v", err)
-	}
-	o.check(t, "server", "client", "store")
-	if err := c.run(); err != nil {
-		t.Errorf("the second time: %v", err)
-	}
 }
 
 func TestOneSampleOfEachNameInAWhile(t *testing.T) {

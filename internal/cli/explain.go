@@ -227,7 +227,7 @@ func withEtcd(ctx context.Context, plan *app.Plan, f func(client *clientv3.Clien
 		return err
 	}
 	if source == "" {
-		source = fmt.Sprintf("/etcd/%x", cluster)
+		source = app.DefaultSource(cluster)
 	}
 	return f(client, source)
 }

@@ -9,7 +9,6 @@ import (
 
 	"keyhook/internal/app"
 	"keyhook/internal/config"
-	"keyhook/internal/strictyaml"
 	"keyhook/internal/telemetry"
 )
 
@@ -40,7 +39,7 @@ Where etcd cannot be reached, or refuses, it stays up and tries on;
 				return err
 			}
 			defer adoptStandardLog(log)()
-			logWarnings(log, plan.Warnings)
+			app.LogWarnings(log, plan.Warnings)
 			tuneRuntime()
 			return app.Run(cmd.Context(), app.Options{
 				Plan: plan, Logger: log, Version: thisBuild().Version, Reload: p.Reload,
@@ -65,15 +64,5 @@ func adoptStandardLog(log *slog.Logger) (undo func()) {
 	return func() {
 		standard.SetOutput(output)
 		standard.SetFlags(flags)
-	}
-}
-
-func logWarnings(log *slog.Logger, warnings strictyaml.Problems) {
-	for _, w := range warnings {
-		args := []any{"at", w.Position().String(), "problem", w.Message}
-		if w.Hint != "" {
-			args = append(args, "hint", w.Hint)
-		}
-		log.Warn("configuration", args...)
 	}
 }
