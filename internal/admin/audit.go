@@ -55,28 +55,13 @@ type auditLine struct {
 
 // auditRoute adds the audit. One runs at a time.
 func (s *Server) auditRoute(mux *http.ServeMux) {
-	g := newGuard(s.cfg.Token != "", s.listener.Addr())
-	busy := make(chan struct{}, 1)
-	mux.Handle("POST "+pathAudit, s.authorized(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := s.audit(w, r, g, busy); err != nil {
-			s.refuse(w, r, err)
-		}
-	})))
+	s.handle(mux, "POST "+pathAudit, s.newGate(1, "an audit is under way", "try again when it has ended"), s.audit)
 }
 
-func (s *Server) audit(w http.ResponseWriter, r *http.Request, g *guard, busy chan struct{}) error {
+func (s *Server) audit(w http.ResponseWriter, r *http.Request) error {
 	var req auditRequest
-	if err := g.check(r); err != nil {
-		return err
-	}
 	if err := read(w, r, &req); err != nil {
 		return err
-	}
-	select {
-	case busy <- struct{}{}:
-		defer func() { <-busy }()
-	default:
-		return &problem{http.StatusServiceUnavailable, "an audit is under way", "try again when it has ended"}
 	}
 	w.Header().Set("Content-Type", typeNDJSON)
 	conn := http.NewResponseController(w)

@@ -63,14 +63,9 @@ type sinkName struct {
 
 // backlogRoutes adds what the backlog is asked with.
 func (s *Server) backlogRoutes(mux *http.ServeMux) {
-	g := newGuard(s.cfg.Token != "", s.listener.Addr())
-	busy := make(chan struct{}, maxAtOnce)
+	g := s.newGate(maxAtOnce, fmt.Sprintf("more than %d requests look into the backlog", maxAtOnce), "try again later")
 	add := func(method, path string, serve func(http.ResponseWriter, *http.Request) error) {
-		mux.Handle(method+" "+path, s.authorized(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if err := s.backlogRequest(w, r, g, busy, serve); err != nil {
-				s.refuse(w, r, err)
-			}
-		})))
+		s.handle(mux, method+" "+path, g, serve)
 	}
 	desk := s.cfg.Backlog
 	add(http.MethodGet, pathDeadLetters, func(w http.ResponseWriter, r *http.Request) error {
@@ -112,20 +107,6 @@ func (s *Server) backlogRoutes(mux *http.ServeMux) {
 			return s.answer(w, r, struct{}{}, do(ctx, name.Sink))
 		})
 	}
-}
-
-// backlogRequest serves a request that may be served, unless too many are.
-func (s *Server) backlogRequest(w http.ResponseWriter, r *http.Request, g *guard, busy chan struct{}, serve func(http.ResponseWriter, *http.Request) error) error {
-	if err := g.check(r); err != nil {
-		return err
-	}
-	select {
-	case busy <- struct{}{}:
-		defer func() { <-busy }()
-	default:
-		return &problem{http.StatusServiceUnavailable, fmt.Sprintf("more than %d requests look into the backlog", maxAtOnce), "try again later"}
-	}
-	return serve(w, r)
 }
 
 // read reads a request.

@@ -29,16 +29,8 @@ var _ backlog.Desk = (*Client)(nil)
 // NewClient returns a client of the process that listens on address, host:port.
 // The token is empty where none is asked for.
 func NewClient(address, token string) *Client {
-	if host, port, err := net.SplitHostPort(address); err == nil {
-		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-			address = net.JoinHostPort("127.0.0.1", port) // which is one of all addresses
-			if ip != nil && ip.To4() == nil {
-				address = net.JoinHostPort("::1", port)
-			}
-		}
-	}
 	return &Client{
-		base:  "http://" + address,
+		base:  "http://" + Dialable(address),
 		token: token,
 		http: &http.Client{
 			// No proxy: the process is on this machine.
@@ -49,6 +41,21 @@ func NewClient(address, token string) *Client {
 			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
+	}
+}
+
+// Dialable returns where what listens on address, host:port, is reached from this
+// machine: on the loopback address, if it listens on all of them.
+func Dialable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	switch {
+	case err != nil || host != "" && (ip == nil || !ip.IsUnspecified()):
+		return address
+	case ip != nil && ip.To4() == nil:
+		return net.JoinHostPort("::1", port)
+	default:
+		return net.JoinHostPort("127.0.0.1", port)
 	}
 }
 

@@ -19,25 +19,10 @@ type Comparer func(with *compare.Inventory) *compare.Changes
 
 // compareRoute adds the comparison. One runs at a time.
 func (s *Server) compareRoute(mux *http.ServeMux) {
-	g := newGuard(s.cfg.Token != "", s.listener.Addr())
-	busy := make(chan struct{}, 1)
-	mux.Handle("POST "+pathCompare, s.authorized(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := s.compare(w, r, g, busy); err != nil {
-			s.refuse(w, r, err)
-		}
-	})))
+	s.handle(mux, "POST "+pathCompare, s.newGate(1, "a comparison is under way", "try again when it has ended"), s.compare)
 }
 
-func (s *Server) compare(w http.ResponseWriter, r *http.Request, g *guard, busy chan struct{}) error {
-	if err := g.check(r); err != nil {
-		return err
-	}
-	select {
-	case busy <- struct{}{}:
-		defer func() { <-busy }()
-	default:
-		return &problem{http.StatusServiceUnavailable, "a comparison is under way", "try again when it has ended"}
-	}
+func (s *Server) compare(w http.ResponseWriter, r *http.Request) error {
 	var with compare.Inventory
 	if err := readUpTo(w, r, maxInventory, &with); err != nil {
 		return err

@@ -15,6 +15,9 @@
 //	POST /api/v1/sinks/pause          {"sink": "NAME"}
 //	POST /api/v1/sinks/resume         {"sink": "NAME"}
 //
+//	POST /api/v1/audit                {"repair": false}; progress, then what differs
+//	POST /api/v1/compare              what another configuration would change
+//
 // /healthz and /readyz never need a token; the others need
 // "Authorization: Bearer <token>" where one is configured. What shows payloads
 // or changes something is refused without a token if others than this machine
@@ -22,5 +25,5 @@
 // machine. No page holds a secret.
 //
 // It knows nothing of the parts that it tells about: the caller fills in a
-// [Status] and brings a [backlog.Desk].
+// [Status], and brings a [backlog.Desk], an [Auditor] and a [Comparer].
 package admin

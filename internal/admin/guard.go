@@ -49,6 +49,42 @@ func (g *guard) check(r *http.Request) error {
 	return nil
 }
 
+// gate lets requests through that may pass the guard, and few of them at a time.
+type gate struct {
+	guard *guard
+	busy  chan struct{}
+	full  *problem // the answer to one more
+}
+
+func (s *Server) newGate(atOnce int, full, help string) *gate {
+	return &gate{
+		guard: newGuard(s.cfg.Token != "", s.listener.Addr()), busy: make(chan struct{}, atOnce),
+		full: &problem{http.StatusServiceUnavailable, full, help},
+	}
+}
+
+// handle adds a page behind a gate. An error of serve is its answer.
+func (s *Server) handle(mux *http.ServeMux, pattern string, g *gate, serve func(http.ResponseWriter, *http.Request) error) {
+	mux.Handle(pattern, s.authorized(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := g.pass(w, r, serve); err != nil {
+			s.refuse(w, r, err)
+		}
+	})))
+}
+
+func (g *gate) pass(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request) error) error {
+	if err := g.guard.check(r); err != nil {
+		return err
+	}
+	select {
+	case g.busy <- struct{}{}:
+		defer func() { <-g.busy }()
+	default:
+		return g.full
+	}
+	return serve(w, r)
+}
+
 // local reports whether a Host header names this machine as nobody else can.
 func local(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {

@@ -212,7 +212,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the status cannot be shown: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
-	s.write(w, r, "application/json", http.StatusOK, page.Bytes())
+	s.write(w, r, typeJSON, http.StatusOK, page.Bytes())
 }
 
 func (s *Server) write(w http.ResponseWriter, r *http.Request, contentType string, status int, page []byte) {

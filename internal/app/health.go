@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"keyhook/checkpoint/disk"
+	"keyhook/internal/admin"
 	"keyhook/internal/config"
 )
 
@@ -62,19 +63,11 @@ func adminAddress(cfg *config.Config) (string, error) {
 	if address == "" {
 		address = cfg.Admin.Listen
 	}
-	host, port, err := net.SplitHostPort(address)
-	switch {
+	switch _, port, err := net.SplitHostPort(address); {
 	case err != nil:
 		return "", fmt.Errorf("admin.listen: %w", err)
 	case port == "0":
 		return "", fmt.Errorf("no process has announced itself in %s", cfg.Checkpoint.Dir)
 	}
-	// What listens on every address is reached on the loopback one.
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-		if ip != nil && ip.To4() == nil {
-			host = "::1"
-		}
-	}
-	return net.JoinHostPort(host, port), nil
+	return admin.Dialable(address), nil
 }

@@ -13,7 +13,7 @@ import (
 	"keyhook/dispatcher"
 )
 
-// Config is what a Backlog works with. All but Live and Render is required.
+// Config is what a Backlog works with. Store and Dispatcher are required.
 type Config struct {
 	Store      Store
 	Dispatcher Dispatcher // of the same store and shard; it runs
