@@ -39,7 +39,7 @@ var (
 	step     = regexp.MustCompile("(?ms)^```yaml\n# (\\S+\\.yaml)\n(.*?)^```$|^<!-- (the receiver .*?) -->$|^```console\n(.*?)^```$")
 	idOf     = regexp.MustCompile(`\b\d+-[0-9a-f]{32}\b`)
 	putOf    = regexp.MustCompile(`^etcdctl put (\S+) '(.*)'$`)
-	passing  = regexp.MustCompile(`\b(now|due|\d+ seconds? (ago|from now)|1 minute (ago|from now))\b`)
+	passing  = regexp.MustCompile(`\b(now|due|\d+ (second|minute)s? (ago|from now))\b`)
 	dateOf   = regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
 	tries    = regexp.MustCompile(`(/orders/\S+ \d+) \d+ (\d+ B TIME HTTP 503)`) // of what is owed
 	breaking = regexp.MustCompile(`; breaker (open, next try TIME|open|half-open)`)
