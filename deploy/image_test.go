@@ -87,14 +87,12 @@ func buildImage(t *testing.T) *image {
 	for _, name := range files {
 		write(t, filepath.Join(im.context, name), read(t, filepath.Join("..", name)))
 	}
-	if err := os.Mkdir(im.out, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	mkdir(t, im.out)
 	for _, command := range im.build.Runs {
 		if !strings.Contains(command, "/out/") {
 			continue // fills the cache of modules
 		}
-		cmd := exec.CommandContext(t.Context(), "sh", "-euc", strings.ReplaceAll(command, "/out/", im.out+"/"))
+		cmd := exec.CommandContext(t.Context(), "sh", "-euc", "umask 022; "+strings.ReplaceAll(command, "/out/", im.out+"/"))
 		cmd.Dir = im.context
 		cmd.Env = append(os.Environ(), "TARGETOS=linux", "TARGETARCH="+runtime.GOARCH, "VERSION=v0.0.0-image", "GOFLAGS=-buildvcs=false", "GOWORK=off")
 		if said, err := cmd.CombinedOutput(); err != nil {
@@ -136,9 +134,7 @@ func (im *image) container(t *testing.T, authorities string) *container {
 		}
 		c.copy(source, dest, copied.Chown)
 	}
-	if err := os.MkdirAll(filepath.Join(c.root, im.final.Workdir), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	mkdir(t, filepath.Join(c.root, im.final.Workdir))
 	return c
 }
 
@@ -154,8 +150,9 @@ func (c *container) copy(source, dest, owner string) {
 		write(c.t, dest, read(c.t, source))
 		err = os.Chmod(dest, info.Mode().Perm())
 	default:
-		if err = os.MkdirAll(filepath.Dir(dest), 0o755); err == nil {
-			err = os.Mkdir(dest, info.Mode().Perm())
+		mkdir(c.t, filepath.Dir(dest))
+		if err = os.Mkdir(dest, info.Mode().Perm()); err == nil {
+			err = os.Chmod(dest, info.Mode().Perm())
 		}
 	}
 	if err == nil && owner != "" {
