@@ -147,6 +147,7 @@ func (r *runner) hearing(ctx context.Context, cancel context.CancelCauseFunc, s 
 	h.wg.Go(func() {
 		ticker := time.NewTicker(r.cfg.ProgressInterval)
 		defer ticker.Stop()
+		asked := false // since it was heard last: this process may have slept meanwhile
 		for {
 			select {
 			case <-ctx.Done():
@@ -154,17 +155,20 @@ func (r *runner) hearing(ctx context.Context, cancel context.CancelCauseFunc, s 
 			case <-ticker.C:
 			}
 			silent := time.Since(epoch) - time.Duration(h.last.Load())
-			if silent >= r.cfg.ProgressDeadline {
+			if silent >= r.cfg.ProgressDeadline && asked {
 				if !r.idle(ctx, begin) {
 					cancel(errSilent)
 					return
 				}
 				h.heard()
+				asked = false
 				continue
 			}
 			if silent < r.cfg.ProgressInterval/2 {
+				asked = false
 				continue
 			}
+			asked = true
 			if err := s.requestProgress(); err != nil {
 				return // the receiver learns why
 			}
