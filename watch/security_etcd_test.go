@@ -184,9 +184,14 @@ func TestWithoutALeaderNothingIsReadAndNothingLost(t *testing.T) {
 		t.Fatal(e)
 	}
 	cluster.Members[0].Start()
-	if _, err := cluster.Client().Put(t.Context(), "/a/k", "2"); err != nil {
-		t.Fatal(err)
-	}
+	// While a leader is elected a write may fail, and be there all the same.
+	poll(t, "it is written", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		there := clientv3.Compare(clientv3.Value("/a/k"), "=", "2")
+		_, err := cluster.Client().Txn(ctx).If(there).Else(clientv3.OpPut("/a/k", "2")).Commit()
+		return err == nil
+	})
 	equal(t, l.wait(t, 2)[1:], fmt.Sprintf("%d PUT /a/k=2 v2 c2 prev=1@2 last=1@2", l.admitted()[1].Revision))
 	r.awaitReady()
 }
