@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"strconv"
 	"text/tabwriter"
 
@@ -11,7 +10,6 @@ import (
 
 	"keyhook/internal/admin"
 	"keyhook/internal/app"
-	"keyhook/internal/config"
 	"keyhook/internal/hint"
 )
 
@@ -36,13 +34,7 @@ lets ranges go on that halted because history was compacted or rolled back
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			cfg, problems := config.Load(d.config)
-			if err := problems.Err(); err != nil {
-				return err
-			}
-			quiet := cfg.Log
-			quiet.Level = max(quiet.Level, slog.LevelError)
-			log, err := newLogger(p.Stderr, quiet)
+			cfg, log, err := d.load()
 			if err != nil {
 				return err
 			}
@@ -71,11 +63,7 @@ func (d *deskCommand) auditProgress() func(keys int) {
 // and was not repaired, or could not be compared.
 func printAudit(out io.Writer, format output, reports []admin.Audit) error {
 	if format == forPrograms {
-		text, err := appendJSON(nil, reports, "  ")
-		if err != nil {
-			return err
-		}
-		if _, err := out.Write(append(text, '\n')); err != nil {
+		if err := printJSON(out, reports); err != nil {
 			return err
 		}
 	} else if err := printAuditText(out, reports); err != nil {

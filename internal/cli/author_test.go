@@ -195,6 +195,26 @@ failover does not match  (rules/a.yaml:5:11)
 	}
 }
 
+// What stands in a key or a value does not control the terminal, and is the same
+// for programs.
+func TestExplainEscapesWhatDoesNotPrint(t *testing.T) {
+	dir := write(t, map[string]string{
+		"keyhook.yaml": goodConfig,
+		"rules/a.yaml": "sinks: [{name: s, webhook: {url: 'http://127.0.0.1/'}}]\nrules: [{name: r, keys: '/a/{x}', when: 'event.value != \"\"', send: {sink: s, body: 'event.value'}}]\n",
+	})
+	const value = "\x1b[31mred\u009b2J"
+	args := []string{"explain", "-c", filepath.Join(dir, "keyhook.yaml"), "--key", "/a/\x1b[1m", "--value", value}
+	code, stdout, stderr := keyhook(args...)
+	if code != 0 || strings.ContainsAny(stdout, "\x1b\u009b") || !strings.Contains(stdout, `      \x1b[31mred\u009b2J`) {
+		t.Errorf("code %d\n%q\n%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = keyhook(append(args, "--output", "json")...)
+	var all []struct{ Event struct{ Value string } }
+	if err := json.Unmarshal([]byte(stdout), &all); err != nil || len(all) != 1 || all[0].Event.Value != value || strings.ContainsAny(stdout, "\x1b\u009b") {
+		t.Errorf("code %d, %v\n%q\n%s", code, err, stdout, stderr)
+	}
+}
+
 // What etcd did is explained, shown, and recorded as a test that passes.
 func TestLive(t *testing.T) {
 	etcd := etcdtest.Start(t)

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -123,9 +121,9 @@ type summary struct {
 type span struct {
 	Text        string `json:"range"`
 	Start       string `json:"start,omitempty"`
-	StartBase64 string `json:"start_base64,omitempty"` // where it is not UTF-8
+	StartBase64 []byte `json:"start_base64,omitempty"` // where it is not UTF-8
 	End         string `json:"end,omitempty"`
-	EndBase64   string `json:"end_base64,omitempty"`
+	EndBase64   []byte `json:"end_base64,omitempty"`
 }
 
 type rule struct {
@@ -188,16 +186,9 @@ func summarize(p *app.Plan) summary {
 
 func newSpan(r keyhook.Range) span {
 	s := span{Text: r.String()}
-	s.Start, s.StartBase64 = textOrBase64(r.Start)
-	s.End, s.EndBase64 = textOrBase64(r.End)
+	s.Start, s.StartBase64 = keyText(r.Start)
+	s.End, s.EndBase64 = keyText(r.End)
 	return s
-}
-
-func textOrBase64(b []byte) (text, encoded string) {
-	if utf8.Valid(b) {
-		return string(b), ""
-	}
-	return "", base64.StdEncoding.EncodeToString(b)
 }
 
 func newSink(spec rules.SinkSpec) sink {

@@ -55,12 +55,7 @@ func showDeadLetter(p *Process) *cobra.Command {
 					return err
 				}
 				if d.format == forPrograms {
-					text, err := appendJSON(nil, s, "  ")
-					if err != nil {
-						return err
-					}
-					_, err = cmd.OutOrStdout().Write(append(text, '\n'))
-					return err
+					return printJSON(cmd.OutOrStdout(), s)
 				}
 				return printStory(cmd.OutOrStdout(), s, time.Now())
 			})

@@ -11,8 +11,8 @@ import (
 	"keyhook/internal/config"
 )
 
-// deskCommand is what the commands on dead letters, owed deliveries and sinks
-// have in common.
+// deskCommand is what the commands have in common that ask the running process,
+// or work on its data directory.
 type deskCommand struct {
 	p      *Process
 	config string
@@ -24,15 +24,21 @@ func (d *deskCommand) addFlags(cmd *cobra.Command) {
 	outputFlag(cmd, &d.format)
 }
 
-// open calls fn with the way to the backlog of the configuration.
-func (d *deskCommand) open(ctx context.Context, fn func(context.Context, *app.Desk) error) (err error) {
+// load reads the configuration, and makes a logger that tells of errors only.
+func (d *deskCommand) load() (*config.Config, *slog.Logger, error) {
 	cfg, problems := config.Load(d.config)
 	if err := problems.Err(); err != nil {
-		return err
+		return nil, nil, err
 	}
 	quiet := cfg.Log
 	quiet.Level = max(quiet.Level, slog.LevelError)
 	log, err := newLogger(d.p.Stderr, quiet)
+	return cfg, log, err
+}
+
+// open calls fn with the way to the backlog of the configuration.
+func (d *deskCommand) open(ctx context.Context, fn func(context.Context, *app.Desk) error) (err error) {
+	cfg, log, err := d.load()
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,11 +115,7 @@ func showEvent(ev *keyhook.Event) shownEvent {
 		Type: ev.Type.String(), Revision: ev.Revision, CreateRevision: ev.CreateRevision, Version: ev.Version,
 		Prev: showValue(ev.Prev), Last: showValue(ev.Last),
 	}
-	if utf8.Valid(ev.Key) {
-		s.Key = string(ev.Key)
-	} else {
-		s.KeyBase64 = ev.Key
-	}
+	s.Key, s.KeyBase64 = keyText(ev.Key)
 	if ev.Type == keyhook.Put {
 		s.Value, s.ValueBase64 = textOrBytes(ev.Value)
 	}
@@ -137,7 +134,16 @@ func showValue(kv *keyhook.KeyValue) *shownValue {
 	return s
 }
 
-func textOrBytes(b []byte) (*string, []byte) {
+// keyText returns a key as text, or as bytes where it is not UTF-8.
+func keyText(key []byte) (text string, raw []byte) {
+	if utf8.Valid(key) {
+		return string(key), nil
+	}
+	return "", key
+}
+
+// textOrBytes does so for a value, which may be empty.
+func textOrBytes(b []byte) (text *string, raw []byte) {
 	if utf8.Valid(b) {
 		s := string(b)
 		return &s, nil
@@ -260,7 +266,7 @@ func quoted(b []byte) string {
 		return fmt.Sprintf("(%d bytes)", len(b))
 	}
 	if json.Valid(b) && len(b) > 0 && (b[0] == '{' || b[0] == '[') {
-		return string(b)
+		return printable(string(b))
 	}
 	return strconv.Quote(string(b))
 }
@@ -270,12 +276,7 @@ func printableBytes(b []byte) string {
 	return q[1 : len(q)-1]
 }
 
-func shorten(s string) string {
-	if utf8.RuneCountInString(s) <= maxShown {
-		return s
-	}
-	return string([]rune(s)[:maxShown-1]) + "…"
-}
+func shorten(s string) string { return shortened(s, maxShown) }
 
 func (r *shownRule) write(b *strings.Builder) {
 	state := "does not match"
@@ -290,7 +291,7 @@ func (r *shownRule) write(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "\n%s %s  (%s)\n", r.Rule, state, r.At)
 	fmt.Fprintf(b, "  keys: %s", r.Pattern)
-	for i, name := range sortedKeys(r.Params) {
+	for i, name := range slices.Sorted(maps.Keys(r.Params)) {
 		separator := ", "
 		if i == 0 {
 			separator = "  with "
@@ -328,7 +329,7 @@ func (s *shownStep) write(w io.Writer, head string, depth int, mark bool) {
 	if mark && s.Decisive && !inner && depth > 1 {
 		value += "   ← decides"
 	}
-	fmt.Fprintf(w, "%s%s\t%s\n", head, shorten(s.Text), shorten(strings.ReplaceAll(value, "\t", " ")))
+	fmt.Fprintf(w, "%s%s\t%s\n", head, shorten(s.Text), shorten(printable(strings.ReplaceAll(value, "\t", " "))))
 	for _, p := range s.Parts {
 		p.write(w, strings.Repeat("    ", depth), depth+1, mark && s.Decisive)
 	}
@@ -348,22 +349,15 @@ func (d *shownDelivery) write(b *strings.Builder) {
 		fmt.Fprintf(b, "      subject: %s\n", d.Subject)
 	}
 	for _, h := range d.Headers {
-		fmt.Fprintf(b, "      %s: %s\n", h.Name, h.Value)
+		fmt.Fprintf(b, "      %s: %s\n", h.Name, printable(h.Value))
 	}
 	body := fmt.Sprintf("(%d bytes)", len(d.BodyBase64))
 	if d.Body != nil {
 		body = *d.Body
 	}
-	fmt.Fprintf(b, "      %s\n", strings.ReplaceAll(strings.TrimRight(body, "\n"), "\n", "\n      "))
-}
-
-func sortedKeys(m map[string]string) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
+	for line := range strings.SplitSeq(strings.TrimRight(body, "\n"), "\n") {
+		fmt.Fprintf(b, "      %s\n", printable(line))
 	}
-	slices.Sort(names)
-	return names
 }
 
 // timing says when it goes out, if not at once.

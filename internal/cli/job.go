@@ -244,17 +244,11 @@ func printGroups(w io.Writer, groups []backlog.Group) error {
 // printJSON prints an outcome for programs. The number that were done has the
 // name of the deed.
 func (j *job) printJSON(w io.Writer, o *outcome, complete bool) error {
-	nonNil := func(s []string) []string { return append([]string{}, s...) }
 	result := map[string]any{
 		"matched": o.matched, j.done: o.done, "failed": append([]backlog.Failure{}, o.failures...), "failed_total": o.failed,
-		"unknown": nonNil(o.unknown), "groups": o.list(), "dry_run": j.job.DryRun, "complete": complete,
+		"unknown": append([]string{}, o.unknown...), "groups": o.list(), "dry_run": j.job.DryRun, "complete": complete,
 	}
-	text, err := appendJSON(nil, result, "  ")
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(text, '\n'))
-	return err
+	return printJSON(w, result)
 }
 
 // rateFlag is a rate as it is typed.

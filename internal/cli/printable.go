@@ -103,6 +103,21 @@ func appendJSON(b []byte, v any, indent string) ([]byte, error) {
 	return b, nil
 }
 
+// printJSON prints v for programs, on several lines.
+func printJSON(w io.Writer, v any) error { return writeJSON(w, v, "  ") }
+
+// printJSONLine prints v for programs, on one line.
+func printJSONLine(w io.Writer, v any) error { return writeJSON(w, v, "") }
+
+func writeJSON(w io.Writer, v any, indent string) error {
+	text, err := appendJSON(nil, v, indent)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(text, '\n'))
+	return err
+}
+
 func appendEscape(b []byte, r rune) []byte {
 	if r < 0x10000 {
 		return fmt.Appendf(b, `\u%04x`, r)

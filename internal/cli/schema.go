@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +13,7 @@ import (
 
 func schemaCommand() *cobra.Command {
 	schemas := map[string]func() string{"config": schema.Config, "rules": schema.Rules, "test": schema.Test}
+	names := slices.Sorted(maps.Keys(schemas))
 	return &cobra.Command{
 		Use:   "schema [config | rules | test]",
 		Short: "Print the JSON Schema of keyhook.yaml, of rule files, or of tests of rules",
@@ -23,13 +26,13 @@ language server (VS Code, Neovim, JetBrains and others) write
 and as the first line of a rule file
 
   # yaml-language-server: $schema=rules.schema.json`,
-		ValidArgs: []string{"config", "rules", "test"},
+		ValidArgs: names,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 1:
 				return &usageError{message: fmt.Sprintf("keyhook schema takes one argument, found %q", args), hint: "config, rules or test"}
 			case len(args) == 1 && schemas[args[0]] == nil:
-				return &usageError{message: fmt.Sprintf("there is no schema %q", args[0]), hint: strictyaml.DidYouMean(args[0], []string{"config", "rules", "test"})}
+				return &usageError{message: fmt.Sprintf("there is no schema %q", args[0]), hint: strictyaml.DidYouMean(args[0], names)}
 			}
 			return nil
 		},

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -79,9 +78,9 @@ func (o *tailOptions) tail(cmd *cobra.Command) error {
 	if o.key != "" {
 		ranges = []keyhook.Range{keyhook.Prefix([]byte(o.key))}
 	}
-	ctx, cancel := context.WithCancel(cmd.Context())
-	defer cancel()
+	ctx := cmd.Context()
 	if o.timeout > 0 {
+		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.timeout)
 		defer cancel()
 	}
@@ -222,16 +221,14 @@ func (t *tail) line(ev *keyhook.Event) tailLine {
 
 func (t *tail) print(ev *keyhook.Event, line *tailLine) error {
 	if t.opts.format == forPrograms {
-		enc := json.NewEncoder(t.out)
-		enc.SetEscapeHTML(false)
-		return enc.Encode(line)
+		return printJSONLine(t.out, line)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %d  %s\n", ev.Time.Format("15:04:05.000"), ev.Revision, eventLine(ev))
 	for _, d := range line.Deliveries {
 		body := ""
 		if d.Body != nil {
-			body = shorten(strings.Join(strings.Fields(*d.Body), " "))
+			body = shorten(printable(strings.Join(strings.Fields(*d.Body), " ")))
 		}
 		if d.Reason != "" {
 			body = "a dead letter, reason " + d.Reason + ": " + d.Error

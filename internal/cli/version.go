@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"runtime"
@@ -87,12 +86,4 @@ func printVersion(w io.Writer, b build, format output) error {
 	_, err := fmt.Fprintf(w, "keyhook %s\n  commit       %s\n  built with   %s for %s\n  etcd client  %s\n  keyhook dev  %s\n",
 		b.Version, commit, b.Go, b.Platform, b.EtcdClient, dev)
 	return err
-}
-
-// printJSON prints v for programs.
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }
