@@ -80,8 +80,8 @@ func TestWrongUsage(t *testing.T) {
 		"an argument":            {[]string{"check", "keyhook.yaml"}, "keyhook: keyhook check takes no arguments, found \"keyhook.yaml\"\n    the configuration is named with -c FILE"},
 		"a flag without a value": {[]string{"check", "-c"}, "flag needs an argument"},
 		"a timeout without unit": {[]string{"dev", "--timeout", "5"}, "invalid argument"},
-		"no configuration":       {[]string{"check"}, "keyhook.yaml: cannot read the configuration: no such file or directory\n    name the file"},
-		"none to run":            {[]string{"run", "-c", "other.yaml"}, "other.yaml: cannot read the configuration"},
+		"no configuration":       {[]string{"check"}, "keyhook.yaml:1:1: cannot read the configuration: no such file or directory\n    name the file"},
+		"none to run":            {[]string{"run", "-c", "other.yaml"}, "other.yaml:1:1: cannot read the configuration"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -97,7 +97,7 @@ func TestWrongUsage(t *testing.T) {
 // looks at anything else.
 func TestDevWithoutItsConfiguration(t *testing.T) {
 	t.Chdir(t.TempDir())
-	wantCode, want := 2, "other.yaml: cannot read the configuration"
+	wantCode, want := 2, "other.yaml:1:1: cannot read the configuration"
 	if !devserver.Included {
 		wantCode, want = 1, "built with the tag nodev"
 	}

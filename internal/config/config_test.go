@@ -243,7 +243,7 @@ admin: {listen: x}
 func TestAMissingFileSaysWhatToDo(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyhook.yaml")
 	c, problems := Load(path)
-	want := path + ": cannot read the configuration: no such file or directory\n" +
+	want := path + ":1:1: cannot read the configuration: no such file or directory\n" +
 		"    name the file with -c FILE; `keyhook dev` runs an example that needs none"
 	if c != nil || problems.Error() != want {
 		t.Errorf("got %s", problems)
@@ -308,7 +308,7 @@ func TestADirectoryWithANameLikeAGlob(t *testing.T) {
 
 func TestRuleFilesThatAreNotThere(t *testing.T) {
 	dir := write(t, map[string]string{
-		"keyhook.yaml":           "rules:\n  - rules/*.yaml\n  - missing.yaml\n  - folder*\n",
+		"keyhook.yaml":           "rules:\n  - rules/*.yaml\n  - missing.yaml\n  - folder*\n  - " + os.DevNull,
 		"folder.d/inner":         "",
 		"elsewhere/.hidden.yaml": "",
 	})
@@ -321,7 +321,8 @@ func TestRuleFilesThatAreNotThere(t *testing.T) {
 	want := []string{
 		path + ":2:5: no file matches " + dir + "/rules/*.yaml",
 		path + ":3:5: no file matches " + dir + "/missing.yaml",
-		dir + "/folder.d: cannot read the rules: is a directory",
+		dir + "/folder.d:1:1: cannot read the rules: is a directory",
+		os.DevNull + ":1:1: cannot read the rules: is not a regular file",
 	}
 	if len(problems) != len(want) {
 		t.Fatalf("got %s", problems)

@@ -124,7 +124,7 @@ func Load(path string) (*Config, strictyaml.Problems) {
 func LoadWith(path string, env strictyaml.Environment) (*Config, strictyaml.Problems) {
 	data, err := read(path)
 	if err != nil {
-		p := strictyaml.Position{Path: path}.Problemf("cannot read the configuration: %s", reason(err))
+		p := beginning(path).Problemf("cannot read the configuration: %s", reason(err))
 		if errors.Is(err, fs.ErrNotExist) {
 			p = p.WithHint("name the file with -c FILE; `keyhook dev` runs an example that needs none")
 		}
@@ -151,6 +151,12 @@ func read(path string) (data []byte, err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	return io.ReadAll(io.LimitReader(f, strictyaml.MaxFile+1))
+}
+
+// beginning is where a file is wrong of which nothing was read: every problem has
+// a line and a column, for programs that look for them.
+func beginning(path string) strictyaml.Position {
+	return strictyaml.Position{Path: path, Line: 1, Column: 1}
 }
 
 // reason is err without the path, which stands in front of it already.

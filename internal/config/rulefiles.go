@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -20,14 +22,29 @@ func (c *Config) RuleFiles() ([]RuleFile, strictyaml.Problems) {
 	paths, problems := c.RulePaths()
 	files := make([]RuleFile, 0, len(paths))
 	for _, path := range paths {
-		data, err := read(path)
+		data, err := readAgain(path)
 		if err != nil {
-			problems = append(problems, strictyaml.Position{Path: path}.Problemf("cannot read the rules: %s", reason(err)))
+			problems = append(problems, beginning(path).Problemf("cannot read the rules: %s", reason(err)))
 			continue
 		}
 		files = append(files, RuleFile{Path: path, Data: data})
 	}
 	return files, problems
+}
+
+// readAgain is as read, for files that are read whenever they change. What can be
+// read once only, or never ends, such as a pipe, is an error.
+func readAgain(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, errors.New("is a directory")
+	case !info.Mode().IsRegular():
+		return nil, errors.New("is not a regular file")
+	}
+	return read(path)
 }
 
 // RulePaths returns the paths of the files that the globs match now.
