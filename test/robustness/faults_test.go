@@ -288,8 +288,11 @@ func restore(r *testRun, s *step) error {
 	if err := r.caughtUp(0); err != nil {
 		return err
 	}
-	snapshot, err := r.etcd.Snapshot(r.ctx)
-	if err != nil {
+	var snapshot lab.Snapshot
+	if err := r.insist(func() (err error) {
+		snapshot, err = r.etcd.Snapshot(r.ctx)
+		return err
+	}); err != nil {
 		return err
 	}
 	if err := r.written(20 + 4*s.amount); err != nil {
@@ -314,7 +317,10 @@ func restore(r *testRun, s *step) error {
 		for _, m := range r.etcd.Members {
 			m.Proxy.Cut()
 		}
-		if past, err = r.etcd.Revision(r.ctx); err != nil {
+		if err := r.insist(func() (err error) {
+			past, err = r.etcd.Revision(r.ctx)
+			return err
+		}); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"keyhook/test/lab"
 	"keyhook/test/oracle"
 	"keyhook/test/receiver"
@@ -88,7 +90,10 @@ func setUp(t *testing.T, s scenario, seed uint64, programs lab.EtcdPrograms, lim
 	r.etcd = lab.StartCluster(t, programs)
 	r.traffic = &traffic{client: r.etcd.Client, seed: seed}
 	for _, s := range r.streams {
-		if _, err := r.etcd.Client.Put(ctx, s.prefix+"before", "what was there"); err != nil {
+		if err := r.insist(func() error {
+			_, err := r.etcd.Client.Put(ctx, s.prefix+"before", "what was there")
+			return err
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -96,7 +101,10 @@ func setUp(t *testing.T, s scenario, seed uint64, programs lab.EtcdPrograms, lim
 	r.keyhook.FollowCommits()
 	r.keyhook.Start()
 	r.keyhook.AwaitReady()
-	if r.ready, err = r.etcd.Revision(ctx); err != nil {
+	if err := r.insist(func() (err error) {
+		r.ready, err = r.etcd.Revision(ctx)
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	st, err := r.keyhook.Status(ctx)
@@ -106,6 +114,15 @@ func setUp(t *testing.T, s scenario, seed uint64, programs lab.EtcdPrograms, lim
 	r.firstly = st.Epoch
 	r.story.tell("etcd %s is at revision %d, keyhook is ready", programs.Version, r.ready)
 	return r
+}
+
+// insist does something that etcd may refuse at the moment until it has succeeded:
+// members may hold an election whenever the machine is busy.
+func (r *testRun) insist(do func() error) error {
+	return lab.Poll(r.ctx, func() (bool, error) {
+		err := do()
+		return err == nil, err
+	})
 }
 
 // cause makes the trouble of a plan while etcd is written to.
@@ -284,7 +301,11 @@ func (r *testRun) behind(revision int64) error {
 // settle waits until nothing can happen any more: etcd rests, and keyhook has
 // read and delivered everything.
 func (r *testRun) settle() error {
-	leases, err := r.etcd.Client.Leases(r.ctx)
+	var leases *clientv3.LeaseLeasesResponse
+	err := r.insist(func() (err error) {
+		leases, err = r.etcd.Client.Leases(r.ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -292,8 +313,11 @@ func (r *testRun) settle() error {
 		_, err := r.etcd.Client.Revoke(r.ctx, lease.ID)
 		r.note("revoke", err) // it may have expired
 	}
-	put, err := r.etcd.Client.Put(r.ctx, elsewhere+"end", "")
-	if err != nil {
+	var put *clientv3.PutResponse
+	if err := r.insist(func() (err error) {
+		put, err = r.etcd.Client.Put(r.ctx, elsewhere+"end", "")
+		return err
+	}); err != nil {
 		return err
 	}
 	r.story.tell("etcd rests at revision %d: %d requests of the writers have succeeded, %d failed",
