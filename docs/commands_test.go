@@ -25,6 +25,7 @@ import (
 	"keyhook/internal/cli"
 	"keyhook/internal/etcdtest"
 	"keyhook/internal/inbox"
+	"keyhook/internal/inboxtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -82,20 +83,7 @@ type reader struct {
 func newReader(t *testing.T, text string) *reader {
 	t.Helper()
 	setSecrets(t)
-	r := &reader{t: t, dir: materialize(t, text), etcd: etcdtest.Start(t)}
-	var err error
-	if r.box, err = inbox.Listen(t.Context(), "127.0.0.1:0", inbox.Config{}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- r.box.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	r := &reader{t: t, dir: materialize(t, text), etcd: etcdtest.Start(t), box: inboxtest.Start(t, inbox.Config{})}
 	servers := strings.NewReplacer("http://127.0.0.1:2379", r.etcd.Endpoints()[0], "http://127.0.0.1:9000", r.box.URL())
 	for _, b := range block.FindAllStringSubmatch(text, -1) {
 		content := servers.Replace(b[2])

@@ -2,7 +2,6 @@ package docs_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -19,6 +18,7 @@ import (
 	"keyhook/internal/cli"
 	"keyhook/internal/etcdtest"
 	"keyhook/internal/inbox"
+	"keyhook/internal/inboxtest"
 )
 
 // guide plays a page: its files, what the receiver is said to do, and its
@@ -82,21 +82,10 @@ func TestTheGuideForOperators(t *testing.T) {
 
 func newGuide(t *testing.T) *guide {
 	t.Helper()
-	g := &guide{t: t, dir: t.TempDir(), etcd: etcdtest.Start(t), log: &lockedBuffer{}, ids: make(map[string]string)}
-	box, err := inbox.Listen(t.Context(), "127.0.0.1:0", inbox.Config{})
-	if err != nil {
-		t.Fatal(err)
+	g := &guide{
+		t: t, dir: t.TempDir(), etcd: etcdtest.Start(t), box: inboxtest.Start(t, inbox.Config{}),
+		log: &lockedBuffer{}, ids: make(map[string]string),
 	}
-	g.box = box
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- box.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
 	return g
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"keyhook/internal/inbox"
+	"keyhook/internal/inboxtest"
 	"keyhook/internal/strictyaml"
 	"keyhook/rules"
 	"keyhook/test/lab"
@@ -110,7 +111,7 @@ func TestAlerting(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused := make(chan struct{}, 1)
-	box := receive(t, func(r inbox.Request) inbox.Reply {
+	box := inboxtest.Start(t, inbox.Config{Reply: func(r inbox.Request) inbox.Reply {
 		if r.Path == "/v2/enqueue" {
 			select {
 			case refused <- struct{}{}: // once
@@ -119,7 +120,7 @@ func TestAlerting(t *testing.T) {
 			}
 		}
 		return judge(r)
-	})
+	}})
 	alertmanager := lab.StartAlertmanager(t, program, box.URL()+"/from-alertmanager")
 	t.Setenv("SLACK_WEBHOOK_URL", box.URL()+"/slack")
 	t.Setenv("ALERTMANAGER_URL", alertmanager.URL+"/api/v2/alerts")

@@ -17,7 +17,6 @@ import (
 	"keyhook"
 	"keyhook/internal/app"
 	"keyhook/internal/etcdtest"
-	"keyhook/internal/inbox"
 	"keyhook/internal/strictyaml"
 	"keyhook/rules"
 	"keyhook/watch"
@@ -26,25 +25,6 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = time.Minute
-
-// receive runs an inbox that answers as reply says.
-func receive(t *testing.T, reply func(inbox.Request) inbox.Reply) *inbox.Server {
-	t.Helper()
-	box, err := inbox.Listen(t.Context(), "127.0.0.1:0", inbox.Config{Reply: reply})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- box.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("the inbox: %v", err)
-		}
-	})
-	return box
-}
 
 // site is a run of an example between a real etcd and the receivers of a test.
 type site struct {

@@ -21,6 +21,7 @@ import (
 	"keyhook/internal/app"
 	"keyhook/internal/etcdtest"
 	"keyhook/internal/inbox"
+	"keyhook/internal/inboxtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,23 +39,12 @@ type site struct {
 func newSite(t *testing.T, opts ...etcdtest.Option) *site {
 	t.Helper()
 	s := &site{t: t, dir: t.TempDir(), etcd: etcdtest.Start(t, opts...), logs: &logs{}}
-	box, err := inbox.Listen(t.Context(), "127.0.0.1:0", inbox.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.box = box
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- box.Run(ctx) }()
 	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("the inbox: %v", err)
-		}
 		if t.Failed() {
 			t.Logf("what keyhook logged:\n%s", s.logs)
 		}
 	})
+	s.box = inboxtest.Start(t, inbox.Config{})
 	s.configure("")
 	return s
 }

@@ -20,6 +20,7 @@ import (
 
 	"keyhook/internal/etcdtest"
 	"keyhook/internal/inbox"
+	"keyhook/internal/inboxtest"
 )
 
 // process is keyhook in a process of its own.
@@ -125,19 +126,7 @@ func (p *process) exit() int {
 func site(t *testing.T) (string, *etcdtest.Server, *inbox.Server) {
 	t.Helper()
 	etcd := etcdtest.Start(t)
-	box, err := inbox.Listen(t.Context(), "127.0.0.1:0", inbox.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- box.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	box := inboxtest.Start(t, inbox.Config{})
 	dir := write(t, map[string]string{
 		"keyhook.yaml": fmt.Sprintf("etcd: {endpoints: [%q]}\nadmin: {listen: '127.0.0.1:0'}\n", etcd.Endpoints()[0]),
 		"rules/a.yaml": fmt.Sprintf("sinks: [{name: box, webhook: {url: %q}}]\nrules: [{name: a, keys: '/a/{x}', send: {sink: box}}]\n", box.URL()),

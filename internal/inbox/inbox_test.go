@@ -16,28 +16,10 @@ import (
 	"go.uber.org/goleak"
 
 	"keyhook/internal/inbox"
+	"keyhook/internal/inboxtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// run starts an inbox for the length of the test.
-func run(t *testing.T, cfg inbox.Config) *inbox.Server {
-	t.Helper()
-	box, err := inbox.Listen(t.Context(), "127.0.0.1:0", cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- box.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("the inbox ended with %v", err)
-		}
-	})
-	return box
-}
 
 // post sends one webhook on a connection of its own.
 func post(ctx context.Context, url, id, body string) (int, string, error) {
@@ -58,7 +40,7 @@ func post(ctx context.Context, url, id, body string) (int, string, error) {
 
 func TestRecordsWhatArrives(t *testing.T) {
 	var arrived []inbox.Request
-	box := run(t, inbox.Config{Arrived: func(r inbox.Request) { arrived = append(arrived, r) }})
+	box := inboxtest.Start(t, inbox.Config{Arrived: func(r inbox.Request) { arrived = append(arrived, r) }})
 	for range 2 {
 		if status, _, err := post(t.Context(), box.URL(), "7-a", "hello"); err != nil || status != http.StatusNoContent {
 			t.Fatalf("got %d, %v", status, err)
@@ -79,7 +61,7 @@ func TestRecordsWhatArrives(t *testing.T) {
 }
 
 func TestAnswersAsTheScriptSays(t *testing.T) {
-	box := run(t, inbox.Config{Reply: func(r inbox.Request) inbox.Reply {
+	box := inboxtest.Start(t, inbox.Config{Reply: func(r inbox.Request) inbox.Reply {
 		if r.Attempt == 1 {
 			return inbox.Reply{Status: http.StatusServiceUnavailable, Body: "later", Header: http.Header{"Retry-After": {"3"}}}
 		}
@@ -102,7 +84,7 @@ func TestAnswersAsTheScriptSays(t *testing.T) {
 
 func TestWaitsForWhatIsToArrive(t *testing.T) {
 	open := make(chan struct{})
-	box := run(t, inbox.Config{Reply: func(inbox.Request) inbox.Reply { return inbox.Reply{Until: open} }})
+	box := inboxtest.Start(t, inbox.Config{Reply: func(inbox.Request) inbox.Reply { return inbox.Reply{Until: open} }})
 	posted := make(chan error, 2)
 	for _, id := range []string{"1-a", "2-b"} {
 		go func() {
@@ -131,7 +113,7 @@ func TestWaitsForWhatIsToArrive(t *testing.T) {
 }
 
 func TestAClientThatLeavesIsCounted(t *testing.T) {
-	box := run(t, inbox.Config{Reply: func(inbox.Request) inbox.Reply { return inbox.Reply{Delay: time.Hour} }})
+	box := inboxtest.Start(t, inbox.Config{Reply: func(inbox.Request) inbox.Reply { return inbox.Reply{Delay: time.Hour} }})
 	ctx, leave := context.WithCancel(t.Context())
 	posted := make(chan error, 1)
 	go func() {
@@ -185,7 +167,7 @@ func TestKeepsNoMoreThanItIsTold(t *testing.T) {
 }
 
 func TestListeningTwiceIsAnError(t *testing.T) {
-	box := run(t, inbox.Config{})
+	box := inboxtest.Start(t, inbox.Config{})
 	address := strings.TrimPrefix(box.URL(), "http://")
 	if _, err := inbox.Listen(t.Context(), address, inbox.Config{}); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("got %v", err)
