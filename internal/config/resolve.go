@@ -95,7 +95,7 @@ func (r *resolver) deadLetters(f *file) DeadLetters {
 
 func (r *resolver) etcd(f *etcdFile, e *Etcd) {
 	e.Endpoints = r.endpoints(f.Endpoints)
-	e.Start = f.Start.start()
+	e.Start = f.Start.value
 	e.OnGap = oneOf(r, f.OnGap, "on_gap", Repair, Halt)
 	if f.Watch != nil {
 		e.Watch = f.Watch.Value

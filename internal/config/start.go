@@ -5,11 +5,9 @@ import (
 	"keyhook/watch"
 )
 
-// startField is a start as it is written: a word or a revision.
-type startField struct {
-	set   bool
-	value watch.Start
-}
+// startField is a start as it is written: a word or a revision. The zero value is
+// the default.
+type startField struct{ value watch.Start }
 
 // DecodeYAML implements [strictyaml.Decoder].
 func (s *startField) DecodeYAML(n *strictyaml.Node) {
@@ -23,17 +21,10 @@ func (s *startField) DecodeYAML(n *strictyaml.Node) {
 		n.Problemf(hint, "%s", err)
 		return
 	}
-	s.set, s.value = true, v
+	s.value = v
 }
 
 // Shape implements [strictyaml.Shaped].
 func (*startField) Shape() []any {
 	return []any{strictyaml.Word("now"), strictyaml.Word("snapshot"), strictyaml.Word("earliest"), int64(0)}
-}
-
-func (s startField) start() watch.Start {
-	if s.set {
-		return s.value
-	}
-	return watch.Start{}
 }

@@ -27,7 +27,7 @@ func Follow(ctx context.Context, client *clientv3.Client, ranges []keyhook.Range
 		from = now + 1
 	}
 	group, inner := errgroup.WithContext(ctx)
-	responses := make(chan response)
+	responses := make(chan []*clientv3.Event)
 	for _, r := range ranges {
 		group.Go(func() error { return receive(inner, client, r, from, responses) })
 	}
@@ -37,8 +37,8 @@ func Follow(ctx context.Context, client *clientv3.Client, ranges []keyhook.Range
 			select {
 			case <-inner.Done():
 				return inner.Err()
-			case resp := <-responses:
-				for _, events := range past.convert(resp.events, time.Now()) {
+			case all := <-responses:
+				for _, events := range past.convert(all, time.Now()) {
 					if err := each(events); err != nil {
 						return err
 					}
@@ -57,11 +57,8 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// response is what came of one range.
-type response struct{ events []*clientv3.Event }
-
-// receive hands on the responses of one range.
-func receive(ctx context.Context, client *clientv3.Client, r keyhook.Range, from int64, into chan<- response) error {
+// receive hands on what the responses of one range hold.
+func receive(ctx context.Context, client *clientv3.Client, r keyhook.Range, from int64, into chan<- []*clientv3.Event) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for resp := range client.Watch(clientv3.WithRequireLeader(ctx), string(r.Start), within(r, clientv3.WithRev(from), clientv3.WithPrevKV())...) {
@@ -72,7 +69,7 @@ func receive(ctx context.Context, client *clientv3.Client, r keyhook.Range, from
 			continue
 		}
 		select {
-		case into <- response{resp.Events}:
+		case into <- resp.Events:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
