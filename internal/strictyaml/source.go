@@ -63,6 +63,28 @@ func (d *document) show(raw *yaml.Node) {
 	add(raw.Line, columns{raw.Column, raw.Column + n})
 }
 
+// showSpots makes the lines between the first and the last of spots visible, which
+// are those of a scalar.
+func (d *document) showSpots(spots []spot) {
+	s := d.source
+	if s == nil {
+		return
+	}
+	for i, at := range spots {
+		if i > 0 && spots[i-1].line == at.line {
+			continue
+		}
+		last := at
+		for _, next := range spots[i:] {
+			if next.line != at.line {
+				break
+			}
+			last = next
+		}
+		s.shown[at.line] = append(s.shown[at.line], columns{at.column, last.column + 1})
+	}
+}
+
 // quotedLength returns how many characters a quoted scalar takes that begins
 // text, up to the end of the line at most.
 func quotedLength(text []rune) int {

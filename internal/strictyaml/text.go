@@ -13,11 +13,11 @@ type Text struct {
 	Value    string
 	Position Position // of the scalar
 
-	// starts has, for each line of Value, the place of its first character;
-	// empty where the file holds it in another form.
+	// spots has the place of each character of Value, and of its end. It is
+	// empty where the file holds the text as it is: then starts has the place of
+	// the first character of each line.
+	spots  []spot
 	starts []Position
-	// doubled has the quotes that single-quoted text writes twice.
-	doubled bool
 }
 
 // NewText returns text that stands in no file.
@@ -34,7 +34,10 @@ func (t *Text) DecodeYAML(n *Node) {
 	}
 	n.doc.show(n.at)
 	t.Value, t.Position = n.Text(), n.Position()
-	t.starts, t.doubled = n.doc.locate(n.raw)
+	if t.starts = n.doc.locate(n.raw); t.starts == nil {
+		t.spots = n.doc.follow(n.raw)
+		n.doc.showSpots(t.spots)
+	}
 }
 
 // IsSet reports whether t was in the file.
@@ -42,33 +45,43 @@ func (t Text) IsSet() bool { return t.Position.Line > 0 || t.Value != "" }
 
 // Locate returns the place in the file of a line (from 1) and a column (from 0,
 // in characters) of the text. It reports false, and the place of the whole, if
-// the file writes the text in another form: folded, or with escapes.
+// there is no such place.
 func (t Text) Locate(line, column int) (Position, bool) {
-	if line < 1 || column < 0 || line > len(t.starts) {
+	if line < 1 || column < 0 {
+		return t.Position, false
+	}
+	if i, ok := index(t.Value, line, column); ok && i < len(t.spots) {
+		at := t.spots[i]
+		return Position{Path: t.Position.Path, Line: at.line, Column: at.column}, true
+	}
+	if line > len(t.starts) {
 		return t.Position, false
 	}
 	p := t.starts[line-1]
 	p.Column += column
-	if t.doubled {
-		runes := []rune(t.Value)
-		p.Column += strings.Count(string(runes[:min(column, len(runes))]), "'")
-	}
 	return p, true
 }
 
-// locate finds where the lines of a scalar stand in the file.
-func (d *document) locate(raw *yaml.Node) (starts []Position, doubled bool) {
+// locate finds where the lines of a scalar stand in the file, if they stand there
+// as they are.
+func (d *document) locate(raw *yaml.Node) []Position {
 	if raw.Line < 1 || raw.Line > len(d.lines) {
-		return nil, false
+		return nil
 	}
 	switch {
 	case raw.Style&yaml.LiteralStyle != 0:
-		return d.locateBlock(raw), false
-	case raw.Style&yaml.FoldedStyle != 0:
-		return nil, false
-	default:
-		return d.locateLine(raw)
+		return d.locateBlock(raw)
+	case raw.Style&yaml.FoldedStyle != 0, strings.Contains(raw.Value, "\n"):
+		return nil
+	case raw.Style&yaml.SingleQuotedStyle != 0 && strings.Contains(raw.Value, "'"),
+		raw.Style&yaml.DoubleQuotedStyle != 0 && strings.Contains(raw.Value, `\`):
+		return nil
 	}
+	at := d.textColumn(raw)
+	if rest := string([]rune(d.lines[raw.Line-1])[at:]); !strings.HasPrefix(rest, raw.Value) {
+		return nil
+	}
+	return []Position{{Path: d.path, Line: raw.Line, Column: at + 1}}
 }
 
 func (d *document) locateBlock(raw *yaml.Node) []Position {
@@ -87,41 +100,4 @@ func (d *document) locateBlock(raw *yaml.Node) []Position {
 		starts[i] = Position{Path: d.path, Line: at + 1, Column: indent + 1}
 	}
 	return starts
-}
-
-func (d *document) locateLine(raw *yaml.Node) (starts []Position, doubled bool) {
-	if strings.Contains(raw.Value, "\n") {
-		return nil, false
-	}
-	runes := []rune(d.lines[raw.Line-1])
-	at := min(max(raw.Column-1, 0), len(runes))
-	rest := string(runes[at:])
-	for strings.HasPrefix(rest, "&") || strings.HasPrefix(rest, "!") { // an anchor, a tag
-		word, after, ok := strings.Cut(rest, " ")
-		if !ok {
-			return nil, false
-		}
-		trimmed := strings.TrimLeft(after, " ")
-		at += utf8.RuneCountInString(word) + 1 + len(after) - len(trimmed)
-		rest = trimmed
-	}
-	place := Position{Path: d.path, Line: raw.Line, Column: at + 1}
-	switch {
-	case raw.Style&yaml.SingleQuotedStyle != 0:
-		if !strings.HasPrefix(rest, "'"+strings.ReplaceAll(raw.Value, "'", "''")+"'") {
-			return nil, false
-		}
-		doubled = true
-		place.Column++
-	case raw.Style&yaml.DoubleQuotedStyle != 0:
-		if !strings.HasPrefix(rest, `"`+raw.Value+`"`) {
-			return nil, false
-		}
-		place.Column++
-	default:
-		if !strings.HasPrefix(rest, raw.Value) {
-			return nil, false
-		}
-	}
-	return []Position{place}, doubled
 }

@@ -27,6 +27,17 @@ func TestTextLocate(t *testing.T) {
 		"anchor on a literal":   "a:\n  b: &x |\n    1 + ^y\n",
 		"byte order mark":       "\ufeffa:\n  b: x + ^y\n",
 		"in a list":             "a: {b: 'x + ^y', c: 3}\n",
+		"folded":                "a:\n  b: >-\n    x +\n      é\n\n    * ^y\n    + z\n",
+		"folded, kept":          "a:\n  b: >+2\n    x +\n\n    ^y\n\n",
+		"anchor on folded":      "a:\n  b: &x >\n    x +\n    ^y\n",
+		"plain, two lines":      "a:\n  b: x +\n    é + ^y\n",
+		"plain, in a list":      "a: {b: x +\n  ^y, c: 3}\n",
+		"two single quotes":     "a:\n  b: '''''^y'\n",
+		"single, two lines":     "a:\n  b: 'x +\n    ''é'' + ^y'\n",
+		"double, two lines":     "a:\n  b: \"x +\\\n    é + ^y\"\n",
+		"escaped quotes":        "a:\n  b: \"\\\"x\\\" + ^y\"\n",
+		"escaped white space":   "a:\n  b: \"x +\\t\\ \\u0020\\x20^y\"\n",
+		"escaped lines":         "a:\n  b: \"\\u00e9 +\\U0001F600\\\\\\n\\x41 ^y\"\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := decodeText(t, source)
@@ -38,28 +49,6 @@ func TestTextLocate(t *testing.T) {
 			wantLine, wantColumn := place(strings.TrimPrefix(source, "\ufeff"))
 			if got.Path != "f.yaml" || got.Line != wantLine || got.Column != wantColumn {
 				t.Fatalf("got %s, want %d:%d", got, wantLine, wantColumn)
-			}
-		})
-	}
-}
-
-// TestTextLocateInexact: where the file writes the text in another form, the
-// place is that of the whole.
-func TestTextLocateInexact(t *testing.T) {
-	for name, source := range map[string]string{
-		"folded":           "a:\n  b: >\n    x +\n    ^y\n",
-		"plain, two lines": "a:\n  b: x +\n    ^y\n",
-		"escapes":          "a:\n  b: \"\\\"x\\\" + ^y\"\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			text := decodeText(t, source)
-			line, column := place(text.Value)
-			got, exact := text.Locate(line, column-1)
-			if exact {
-				t.Fatal("the place is called exact")
-			}
-			if got.Line != 2 || got.Column != 6 {
-				t.Fatalf("got %s, want the start of the scalar, 2:6", got)
 			}
 		})
 	}
@@ -86,4 +75,23 @@ func place(s string) (line, column int) {
 	before, _, _ := strings.Cut(s, "^")
 	line = 1 + strings.Count(before, "\n")
 	return line, 1 + len([]rune(before[strings.LastIndex(before, "\n")+1:]))
+}
+
+// TestTextLocateTheEnd: an expression that ends too early is wrong behind its last
+// character.
+func TestTextLocateTheEnd(t *testing.T) {
+	for name, source := range map[string]string{
+		"folded":        "a:\n  b: >\n    x\n    +\n",
+		"double quotes": "a:\n  b: \"\\x41\\n\n    +\"\n",
+		"plain":         "a:\n  b: x\n    +\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := decodeText(t, source)
+			lines := strings.Split(text.Value, "\n")
+			line, column := place(source[:strings.Index(source, "+")+1] + "^")
+			if got, exact := text.Locate(len(lines), len([]rune(lines[len(lines)-1]))); !exact || got.Line != line || got.Column != column {
+				t.Fatalf("got %s, want %d:%d", got, line, column)
+			}
+		})
+	}
 }
