@@ -83,10 +83,11 @@ var layers = []layer{
 	{path: "keyhook/deploy"},
 	{path: "keyhook/docs"},
 	{path: "keyhook/internal/archtest"},
+	{path: "keyhook/internal/certtest"},
 	{path: "keyhook/internal/freeport"},
 	{path: "keyhook/internal/inboxtest", may: []string{"keyhook/internal/inbox"}, knows: []string{modules, http}},
-	{path: "keyhook/internal/natstest", may: []string{"keyhook/internal/freeport"}, knows: []string{modules, http, nats}},
-	{path: "keyhook/internal/etcdtest", may: []string{"keyhook", "keyhook/internal/freeport"}, knows: everything},
+	{path: "keyhook/internal/natstest", may: []string{"keyhook/internal/certtest", "keyhook/internal/freeport"}, knows: []string{modules, http, nats}},
+	{path: "keyhook/internal/etcdtest", may: []string{"keyhook", "keyhook/internal/certtest", "keyhook/internal/freeport"}, knows: everything},
 	{path: "keyhook/test", may: []string{"keyhook/test/...", "keyhook/internal/freeport"}, knows: []string{modules, http, etcdClient, nats}},
 	{path: "keyhook/test/bench", may: []string{"keyhook/test/...", "keyhook/internal/freeport"}, knows: []string{modules, http, etcdClient}},
 }

@@ -1,14 +1,8 @@
 package config
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"keyhook/internal/certtest"
 	"keyhook/internal/strictyaml"
 	"keyhook/watch"
 )
@@ -102,9 +97,9 @@ func TestDeadLettersAreBounded(t *testing.T) {
 }
 
 func TestEveryField(t *testing.T) {
-	cert, key := certificate(t)
+	cert, key := certtest.New(t, "config").Issue("client")
 	dir := write(t, map[string]string{
-		"ca.pem": cert, "client.pem": cert, "client-key.pem": key, "token": "open sesame\n",
+		"ca.pem": string(cert), "client.pem": string(cert), "client-key.pem": string(key), "token": "open sesame\n",
 		"keyhook.yaml": `
 etcd:
   endpoints: [https://a:2379, "https://b:2379"]
@@ -332,25 +327,4 @@ func TestRuleFilesThatAreNotThere(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", p, want[i])
 		}
 	}
-}
-
-// certificate returns a self-signed certificate and its key.
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	key = string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}))
-	return cert, key
 }
