@@ -127,6 +127,9 @@ func (c *compiler) nameHint(name string, k kind) string {
 			return "it is a field of the event: event." + name
 		}
 	}
+	if slices.Contains(c.known, name) {
+		return "it is a function: " + name + "(...)"
+	}
 	if near := strictyaml.Nearest(name, c.known); near != "" {
 		return `did you mean "` + near + `"?`
 	}
