@@ -22,7 +22,9 @@ type assembler struct {
 
 	state      checkpoint.RangeState // behind the batch
 	batch      Batch
-	changes    map[string]*checkpoint.Entry
+	keys       map[string]*held // what is known of them, behind the batch
+	changed    []*held          // of those, what the batch has changed
+	unknown    [][]byte         // room for [overlay.tell]
 	bytes      int
 	mismatches int
 
@@ -34,11 +36,27 @@ type assembler struct {
 // reset begins a batch behind st.
 func (a *assembler) reset(st checkpoint.RangeState) {
 	a.state = st
-	a.batch = Batch{}
-	a.changes = make(map[string]*checkpoint.Entry)
+	// The next batch is likely to be as large as this one.
+	a.batch = Batch{Events: make([]*keyhook.Event, 0, len(a.batch.Events)), Mirror: make([]checkpoint.MirrorChange, 0, len(a.batch.Mirror))}
+	a.changed = make([]*held, 0, len(a.changed))
+	if a.keys == nil {
+		a.keys = make(map[string]*held)
+	}
+	clear(a.keys)
+	clear(a.unknown[:cap(a.unknown)])
 	a.bytes, a.mismatches = 0, 0
 	a.partEvents, a.partBytes = 0, 0
 }
+
+// know notes what the mirror holds of a key that the batch knows nothing of.
+func (a *assembler) know(key string, e *checkpoint.Entry) *held {
+	h := &held{key: key, entry: e, place: unchanged}
+	a.keys[key] = h
+	return h
+}
+
+// unchanged is the place of what a batch knows and has not changed.
+const unchanged = notDurable - 1
 
 func (a *assembler) full() bool {
 	return len(a.batch.Events) >= a.maxEvents || a.bytes >= a.maxBytes
@@ -53,13 +71,15 @@ func (a *assembler) divisible() bool {
 // add appends a change. An error is one of the lookup, and leaves a as it was.
 func (a *assembler) add(ctx context.Context, c change, received time.Time) error {
 	key := c.ev.GetKv().GetKey()
-	before, ok := a.changes[string(key)]
-	if !ok {
-		var err error
-		if before, err = a.lookup(ctx, key); err != nil {
+	known := a.keys[string(key)]
+	if known == nil {
+		e, err := a.lookup(ctx, key)
+		if err != nil {
 			return err
 		}
+		known = a.know(string(key), e)
 	}
+	before := known.entry
 	if before != nil && !before.Remembered(a.state.Forgotten) {
 		before = nil
 	}
@@ -69,7 +89,10 @@ func (a *assembler) add(ctx context.Context, c change, received time.Time) error
 		a.mismatches++
 	}
 	if after != before {
-		a.changes[string(key)] = after
+		if known.entry = after; known.place == unchanged {
+			known.place = notDurable
+			a.changed = append(a.changed, known)
+		}
 		a.batch.Mirror = append(a.batch.Mirror, checkpoint.MirrorChange{Key: ev.Key, Entry: after})
 	}
 	if a.batch.Events = append(a.batch.Events, ev); ev.Revision != a.revision {

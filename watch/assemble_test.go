@@ -206,8 +206,8 @@ func TestChangesThatDoNotFollowTheMirrorAreNoticed(t *testing.T) {
 
 func TestABatchMayBeDurableBeforeAdmitReturns(t *testing.T) {
 	o := newOverlay()
-	entry := func(v string) map[string]*checkpoint.Entry {
-		return map[string]*checkpoint.Entry{"k": {KeyValue: keyhook.KeyValue{Value: []byte(v)}}}
+	entry := func(v string) []*held {
+		return []*held{{key: "k", entry: &checkpoint.Entry{KeyValue: keyhook.KeyValue{Value: []byte(v)}}}}
 	}
 	early := &pending{overlay: o, changes: entry("1")}
 	early.release()
@@ -236,9 +236,9 @@ func TestRecentEntriesAreBounded(t *testing.T) {
 	o := newOverlay()
 	value := make([]byte, 1<<20)
 	for i := range 50 {
-		p := &pending{overlay: o, changes: map[string]*checkpoint.Entry{
-			string(rune('a' + i)): {KeyValue: keyhook.KeyValue{Value: value, Revision: int64(i)}},
-			"often":               {KeyValue: keyhook.KeyValue{Revision: int64(i)}},
+		p := &pending{overlay: o, changes: []*held{
+			{key: string(rune('a' + i)), entry: &checkpoint.Entry{KeyValue: keyhook.KeyValue{Value: value, Revision: int64(i)}}},
+			{key: "often", entry: &checkpoint.Entry{KeyValue: keyhook.KeyValue{Revision: int64(i)}}},
 		}}
 		p.add()
 		p.release()
@@ -246,8 +246,12 @@ func TestRecentEntriesAreBounded(t *testing.T) {
 			t.Fatalf("change %d: the overlay holds %+v", i, e)
 		}
 	}
-	if n := len(o.recent.young) + len(o.recent.old); n > recentBytes>>20+2 {
-		t.Fatalf("%d entries are remembered", n)
+	if n := len(o.durable); n < 2 || n > recentBytes>>20+1 || n != len(o.entries) {
+		t.Fatalf("%d of %d entries are remembered", n, len(o.entries))
+	}
+	o.forget(keyhook.Range{})
+	if len(o.durable) != 0 || len(o.entries) != 0 || o.bytes != 0 {
+		t.Fatalf("when all are forgotten, %d entries of %d bytes are left", len(o.entries), o.bytes)
 	}
 }
 

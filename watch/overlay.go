@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"math/rand/v2"
 	"sync"
 
 	"keyhook"
@@ -13,34 +14,40 @@ import (
 // to ask. It is shared by all ranges of a watcher.
 type overlay struct {
 	mu      sync.Mutex
-	entries map[string]overlaid
-	recent  recent
+	entries map[string]*held
+	durable []*held // of the entries, in no order
+	bytes   int     // of those that are durable
 }
 
-type overlaid struct {
+// held is what the mirror is going to hold of a key, or holds. Once an overlay has
+// it, only its place there changes.
+type held struct {
+	key   string
 	entry *checkpoint.Entry
-	by    *pending
+	place int // in overlay.durable; notDurable
 }
+
+const notDurable = -1
 
 // pending are the changes of one batch. They are added when the batch was
 // admitted, and released when it is durable, which may be the other way round:
 // the consumer may commit a batch before Admit has returned.
 type pending struct {
 	overlay *overlay
-	changes map[string]*checkpoint.Entry
+	changes []*held // of distinct keys
 	added   bool
 	durable bool
 }
 
-func newOverlay() *overlay { return &overlay{entries: make(map[string]overlaid)} }
+func newOverlay() *overlay { return &overlay{entries: make(map[string]*held)} }
 
 func (o *overlay) lookup(key []byte) (*checkpoint.Entry, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if e, ok := o.entries[string(key)]; ok {
-		return e.entry, true
+	if h, ok := o.entries[string(key)]; ok {
+		return h.entry, true
 	}
-	return o.recent.get(key)
+	return nil, false
 }
 
 // within returns what the mirror will hold of keys of r, apart from what it holds.
@@ -48,46 +55,48 @@ func (o *overlay) within(r keyhook.Range) map[string]*checkpoint.Entry {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	found := make(map[string]*checkpoint.Entry)
-	for key, e := range o.entries {
-		if r.Contains([]byte(key)) {
-			found[key] = e.entry
+	for key, h := range o.entries {
+		if h.place == notDurable && r.Contains([]byte(key)) {
+			found[key] = h.entry
 		}
 	}
 	return found
 }
 
+// size returns how many changes are not durable.
 func (o *overlay) size() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.entries)
+	return len(o.entries) - len(o.durable)
 }
 
 // forget removes the keys of r.
 func (o *overlay) forget(r keyhook.Range) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for key := range o.entries {
+	for key, h := range o.entries {
 		if r.Contains([]byte(key)) {
+			o.drop(h)
 			delete(o.entries, key)
 		}
 	}
-	o.recent = recent{}
 }
 
-// add makes the changes visible, unless the mirror has them already.
+// add makes the changes visible.
 func (p *pending) add() {
 	o := p.overlay
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if p.durable {
-		for key, e := range p.changes {
-			o.recent.put(key, e)
-		}
-		return
-	}
 	p.added = true
-	for key, e := range p.changes {
-		o.entries[key] = overlaid{entry: e, by: p}
+	for _, h := range p.changes {
+		if before := o.entries[h.key]; before != nil {
+			o.drop(before)
+		}
+		h.place = notDurable
+		o.entries[h.key] = h
+		if p.durable {
+			o.keep(h)
+		}
 	}
 }
 
@@ -100,10 +109,9 @@ func (p *pending) release() {
 	if !p.added {
 		return
 	}
-	for key, e := range p.changes {
-		if o.entries[key].by == p {
-			delete(o.entries, key)
-			o.recent.put(key, e)
+	for _, h := range p.changes {
+		if o.entries[h.key] == h { // nothing newer has come
+			o.keep(h)
 		}
 	}
 }
@@ -111,30 +119,39 @@ func (p *pending) release() {
 // recentBytes bounds what is remembered of durable entries.
 const recentBytes = 8 << 20
 
-// recent remembers entries in two generations: when the young one has grown to
-// half of the bound, the old one is forgotten.
-type recent struct {
-	young, old map[string]*checkpoint.Entry
-	bytes      int // of the young
+// keep remembers h, which has become durable. What is forgotten for it is chosen
+// by chance: of keys that change in turn, and are more than there is room for, the
+// oldest ones would each be forgotten just before they are asked for.
+func (o *overlay) keep(h *held) {
+	for o.bytes += h.size(); o.bytes > recentBytes && len(o.durable) > 0; {
+		victim := o.durable[rand.IntN(len(o.durable))] //nolint:gosec // no secret
+		o.drop(victim)
+		delete(o.entries, victim.key)
+	}
+	h.place = len(o.durable)
+	o.durable = append(o.durable, h)
 }
 
-func (r *recent) put(key string, e *checkpoint.Entry) {
-	size := len(key) + entryOverhead
-	if e != nil {
-		size += len(e.Value)
+// drop takes h out of what is durable, if it is a part of it.
+func (o *overlay) drop(h *held) {
+	if h.place == notDurable {
+		return
 	}
-	if r.bytes += size; r.young == nil || r.bytes > recentBytes/2 {
-		r.young, r.old, r.bytes = make(map[string]*checkpoint.Entry), r.young, size
-	}
-	r.young[key] = e
+	last := len(o.durable) - 1
+	moved := o.durable[last]
+	o.durable[h.place], moved.place = moved, h.place
+	o.durable[last] = nil
+	o.durable = o.durable[:last]
+	o.bytes -= h.size()
+	h.place = notDurable
 }
 
-func (r *recent) get(key []byte) (*checkpoint.Entry, bool) {
-	if e, ok := r.young[string(key)]; ok {
-		return e, true
+func (h *held) size() int {
+	n := len(h.key) + entryOverhead
+	if h.entry != nil {
+		n += len(h.entry.Value)
 	}
-	e, ok := r.old[string(key)]
-	return e, ok
+	return n
 }
 
-const entryOverhead = 150 // of an entry and its place in a map, near enough
+const entryOverhead = 150 // of an entry and its places, near enough

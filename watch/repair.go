@@ -29,7 +29,6 @@ import (
 // repair completes the repair of the range, if there is one. It returns nil when
 // everything is durable.
 func (r *runner) repair(ctx context.Context) error {
-	clear(r.ahead) // of a batch that was not completed
 	for tries := 0; r.state.Repair != nil; tries++ {
 		// The comparison reads the mirror as it is durable.
 		if err := r.flush(ctx); err != nil {
@@ -182,13 +181,13 @@ type telling struct {
 	batch   Batch
 	state   checkpoint.RangeState
 	repair  checkpoint.Repair
-	changes map[string]*checkpoint.Entry
+	changes []*held
 	bytes   int
 	now     time.Time
 }
 
 func (r *runner) newTelling() *telling {
-	return &telling{r: r, state: r.state, repair: *r.state.Repair, changes: make(map[string]*checkpoint.Entry), now: time.Now()}
+	return &telling{r: r, state: r.state, repair: *r.state.Repair, now: time.Now()}
 }
 
 func (b *telling) full() bool {
@@ -223,7 +222,7 @@ func (b *telling) add(ctx context.Context, d *difference) error {
 		b.batch.Events = append(b.batch.Events, ev)
 	}
 	b.batch.Mirror = append(b.batch.Mirror, checkpoint.MirrorChange{Key: key, Entry: after})
-	b.changes[string(key)] = after
+	b.changes = append(b.changes, &held{key: string(key), entry: after, place: notDurable})
 	b.bytes += ev.Size()
 	b.repair.Cursor = append(append(make([]byte, 0, len(key)+1), key...), 0)
 	return nil

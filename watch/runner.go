@@ -43,9 +43,6 @@ type runner struct {
 	// divided is a gap that waits for the end of the revision that the range is in.
 	divided *gapError
 	doubt   doubt
-	// ahead is what the mirror holds of keys that are about to change, or nil of
-	// those that it does not hold. It belongs to the goroutine of admit.
-	ahead map[string]*checkpoint.Entry
 	// unlisted is the revision that the range began at, if it was compacted: what
 	// it changed could not be listed before.
 	unlisted int64
@@ -292,20 +289,19 @@ func (r *runner) fill(ctx context.Context, a *assembler, it *item) error {
 func (r *runner) emit(ctx context.Context, a *assembler) error {
 	b := a.batch
 	b.States = []checkpoint.RangeState{a.state}
-	if err := r.handChanges(ctx, &b, a.state, a.changes); err != nil {
+	if err := r.handChanges(ctx, &b, a.state, a.changed); err != nil {
 		return err
 	}
 	if a.mismatches > 0 {
 		r.mismatched(ctx, a.mismatches, a.state.Position)
 	}
 	a.reset(a.state)
-	clear(r.ahead)
 	return nil
 }
 
 // handChanges gives b to the consumer, and what it makes of the mirror to the
 // overlay.
-func (r *runner) handChanges(ctx context.Context, b *Batch, st checkpoint.RangeState, changes map[string]*checkpoint.Entry) error {
+func (r *runner) handChanges(ctx context.Context, b *Batch, st checkpoint.RangeState, changes []*held) error {
 	p := &pending{overlay: r.overlay, changes: changes}
 	b.Durable = p.release
 	if err := r.hand(ctx, b, st); err != nil {
@@ -367,9 +363,6 @@ func (r *runner) consumerFailed(ctx context.Context, err error) error {
 // lookup returns what the mirror holds of key, or will hold.
 func (r *runner) lookup(ctx context.Context, key []byte) (e *checkpoint.Entry, err error) {
 	if e, ok := r.overlay.lookup(key); ok {
-		return e, nil
-	}
-	if e, ok := r.ahead[string(key)]; ok {
 		return e, nil
 	}
 	err = r.askMirror(ctx, func() (err error) {
