@@ -27,4 +27,8 @@
 //	   ▲                                   │                  rules go on)
 //	   │                                   │ fine               │
 //	   └───────── new sinks, then new rules, then new ranges ◀──┘ files changed
+//
+// Commands that are given beside a run find it by what it has announced in the
+// data directory: [Reach], [Audit], [CompareRunning] and [Health]. Where none runs,
+// the first two work on the directory.
 package app

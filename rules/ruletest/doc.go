@@ -12,5 +12,9 @@
 // versions and leases that etcd would give them, and the previous values that
 // keyhook would find.
 //
+// Tests can be written by it: [File.Update] puts in the bodies that arrived, and
+// [Runner.Record] makes a test of changes that were seen. [Runner.Coverage] says
+// what the tests have seen of the rules.
+//
 // Secrets are not looked up: a test runs where they are not known.
 package ruletest
