@@ -105,6 +105,7 @@ could not deliver.
 
 Try it, with nothing installed:   keyhook dev
 Then write a keyhook.yaml and:    keyhook check && keyhook run`,
+		Version:       thisBuild().Version,
 		Args:          unknownCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -191,6 +192,12 @@ func printError(w io.Writer, err error) {
 // configFlag adds -c.
 func configFlag(cmd *cobra.Command, path *string, def, usage string) {
 	cmd.Flags().StringVarP(path, "config", "c", def, usage)
+}
+
+// unreadConfigFlag adds -c to a command that reads no configuration, so that all
+// commands can be called alike.
+func unreadConfigFlag(cmd *cobra.Command) {
+	configFlag(cmd, new(string), defaultConfig, "taken as by every command, and not read")
 }
 
 // outputFlag adds --output.

@@ -257,6 +257,21 @@ func TestVersion(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil || code != 0 || got.Go == "" || got.Platform == "" {
 		t.Errorf("code %d, %v: %s", code, err, stdout)
 	}
+	if code, stdout, stderr := keyhook("--version"); code != 0 || stderr != "" || stdout != "keyhook version "+got.Version+"\n" {
+		t.Errorf("code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
+// Every command takes -c, those that read no configuration included.
+func TestEveryCommandTakesAConfiguration(t *testing.T) {
+	for _, command := range []string{
+		"run", "dev", "check", "test", "tail", "explain", "deadletter list", "deadletter show", "deadletter replay", "deadletter purge",
+		"owed list", "owed purge", "sink list", "sink pause", "sink resume", "audit", "health", "schema", "version",
+	} {
+		if code, stdout, _ := keyhook(append(strings.Fields(command), "--help")...); code != 0 || !strings.Contains(stdout, "-c, --config ") {
+			t.Errorf("keyhook %s: code %d\n%s", command, code, stdout)
+		}
+	}
 }
 
 func TestHelpIsAResult(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 func schemaCommand() *cobra.Command {
 	schemas := map[string]func() string{"config": schema.Config, "rules": schema.Rules, "test": schema.Test}
 	names := slices.Sorted(maps.Keys(schemas))
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "schema [config | rules | test]",
 		Short: "Print the JSON Schema of keyhook.yaml, of rule files, or of tests of rules",
 		Long: `Prints the JSON Schema (draft 2020-12) of rule files; with config, of
@@ -45,4 +45,6 @@ and as the first line of a rule file
 			return err
 		},
 	}
+	unreadConfigFlag(cmd)
+	return cmd
 }

@@ -65,6 +65,7 @@ func versionCommand() *cobra.Command {
 			return printVersion(cmd.OutOrStdout(), thisBuild(), format)
 		},
 	}
+	unreadConfigFlag(cmd)
 	outputFlag(cmd, &format)
 	return cmd
 }
