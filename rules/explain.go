@@ -35,9 +35,6 @@ func (c *compiler) problems(what string, k kind, source strictyaml.Text, issues 
 		at, exact := source.Locate(line, column)
 		if !exact {
 			message += snippet(source, line, column)
-			if hint == "" {
-				hint = `write the expression in a block after "|", and errors have their exact place`
-			}
 		}
 		ps.Add(at, hint, "%s: %s", what, message)
 	}
@@ -100,6 +97,7 @@ func (c *compiler) explain(message string, k kind, of string) (text, hint string
 		{"invalid matches argument", "", fmt.Sprintf("the pattern is no regular expression of RE2, or has more than %d instructions", maxRegexProgram)},
 		{"invalid duration argument", "", `write it as "1h30m" or "90s"`},
 		{"invalid timestamp argument", "", `write it as "2026-01-02T15:04:05Z"`},
+		{"expression code point size exceeds limit", fmt.Sprintf("the expression is longer than %d characters", maxExpressionSize), "divide it with vars, or into several rules"},
 		{"comprehension exceeds nesting limit", "", fmt.Sprintf("macros such as exists and map can stand in each other %d deep", maxComprehensions)},
 	} {
 		if strings.HasPrefix(message, known.of) {

@@ -34,3 +34,13 @@ func TestHintsWithoutTime(t *testing.T) {
 		}
 	}
 }
+
+// TestAnExpressionThatIsTooLong is told so in plain words, at its beginning.
+func TestAnExpressionThatIsTooLong(t *testing.T) {
+	rule := "sinks: [{name: hook, webhook: {url: 'http://127.0.0.1/'}}]\nrules:\n- name: r\n  keys: /a\n  send: {sink: hook}\n  when: |\n    " +
+		strings.Repeat("true || ", maxExpressionSize/8) + "true\n"
+	_, err := Load([]File{{Path: "a.yaml", Data: []byte(rule)}}, Options{routes: true})
+	if want := "a.yaml:6:9: when: the expression is longer than 8192 characters\n    divide it"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -85,7 +86,7 @@ func (d *document) parse(data []byte) *yaml.Node {
 		return nil
 	}
 	if !utf8.Valid(data) {
-		line, column := invalidAt(data)
+		line, column := firstAt(data, func(r rune, size int) bool { return r == utf8.RuneError && size == 1 })
 		d.fail(line, column, "the file is not UTF-8", "save it as UTF-8")
 		return nil
 	}
@@ -132,6 +133,11 @@ func (d *document) syntax(err error) {
 	var le *yaml.LoadError
 	if !errors.As(err, &le) {
 		d.fail(1, 1, "not YAML: "+err.Error(), "")
+		return
+	}
+	if strings.Contains(le.Message, "control characters are not allowed") {
+		line, column := firstAt([]byte(strings.Join(d.lines, "\n")), isControl)
+		d.fail(line, column, "not YAML: a control character", "remove it, or write it as an escape in double quotes")
 		return
 	}
 	line, column := le.Mark.Line, le.Mark.Column
@@ -240,12 +246,12 @@ func (d *document) resolve(path string) string {
 	return filepath.Join(filepath.Dir(d.path), path)
 }
 
-// invalidAt returns the place of the first byte that is not UTF-8.
-func invalidAt(data []byte) (line, column int) {
+// firstAt returns the place of the first character that is told by is.
+func firstAt(data []byte, is func(r rune, size int) bool) (line, column int) {
 	line, column = 1, 1
 	for len(data) > 0 {
 		r, size := utf8.DecodeRune(data)
-		if r == utf8.RuneError && size == 1 {
+		if is(r, size) {
 			break
 		}
 		column++
@@ -255,6 +261,11 @@ func invalidAt(data []byte) (line, column int) {
 		data = data[size:]
 	}
 	return line, column
+}
+
+// isControl reports whether YAML forbids a character.
+func isControl(r rune, _ int) bool {
+	return unicode.IsControl(r) && r != '\t' && r != '\n' && r != '\r' && r != '\u0085'
 }
 
 func readBounded(path string) (data []byte, err error) {

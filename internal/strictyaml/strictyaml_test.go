@@ -83,3 +83,11 @@ func TestSnippetsHoldNoSecret(t *testing.T) {
 		}
 	}
 }
+
+func TestAControlCharacterHasAPlace(t *testing.T) {
+	var f file
+	ps := strictyaml.Decode("a.yaml", []byte("\ufeffname: x\r\ntags: [a\tb, é\x00]\n"), &f)
+	if want := "a.yaml:2:14: not YAML: a control character\n    remove it"; len(ps) != 1 || !strings.HasPrefix(ps.Error(), want) {
+		t.Errorf("got\n%v\nwant\n%s", ps, want)
+	}
+}
