@@ -18,7 +18,7 @@ func Address(t testing.TB) string {
 	var lc net.ListenConfig
 	from, to := ports()
 	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", from+rand.IntN(to-from))
+		addr := fmt.Sprintf("127.0.0.1:%d", from+rand.IntN(to-from)) //nolint:gosec // it is no secret
 		l, err := lc.Listen(t.Context(), "tcp", addr)
 		if err != nil {
 			continue

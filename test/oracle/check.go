@@ -162,7 +162,8 @@ func (c *checking) repeat(s *change, again *Attempt) {
 	case killed:
 		r.Repeats++
 		r.Oldest = max(r.Oldest, c.Kills[at].At.Sub(s.answered))
-		if !(c.Lossy && s.unread) && !s.answered.After(c.Kills[at].Durable) {
+		read := !c.Lossy || !s.unread // by the sender, as far as one can tell
+		if read && !s.answered.After(c.Kills[at].Durable) {
 			c.undone[at]++
 		}
 	case c.Lossy && (s.unread || again.Unread):
