@@ -231,7 +231,6 @@ func (c *catchUp) read(ctx context.Context, s *segment) error {
 			}
 			return err
 		}
-		notify(heard)
 		switch {
 		case resp.GetCompactRevision() > 0:
 			c.seen.sawCompacted(resp.GetCompactRevision())
@@ -240,6 +239,9 @@ func (c *catchUp) read(ctx context.Context, s *segment) error {
 			return canceledError(resp)
 		case resp.GetCreated():
 			continue
+		}
+		if len(resp.GetEvents()) > 0 { // progress may be that of a member that lags behind the segment
+			notify(heard)
 		}
 		had := s.bytes
 		complete := s.take(resp)

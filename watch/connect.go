@@ -63,7 +63,7 @@ func Connect(ctx context.Context, cfg ClientConfig) (*clientv3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	var options []grpc.DialOption
+	options := []grpc.DialOption{grpc.WithDisableServiceConfig(), grpc.WithDefaultServiceConfig(serviceConfig)}
 	if cfg.TLS != nil {
 		options = append(options, grpc.WithTransportCredentials(newRotating(cfg, tlsConfig)))
 	}

@@ -129,6 +129,11 @@ func classify(r keyhook.Range, user string, err error) *Error {
 			Kind: Unreachable, Range: r, Err: err,
 			Hint: "an etcd grpc-proxy in between, or a member that has fallen behind, may be the reason",
 		}
+	case errors.Is(err, errLags):
+		return &Error{
+			Kind: Unreachable, Range: r, Err: err,
+			Hint: "another member is tried; look after the one that lags: its disk, and its network to the others",
+		}
 	case errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded:
 		return &Error{
 			Kind: Unreachable, Range: r, Err: errors.New("etcd did not answer in time"),

@@ -45,9 +45,7 @@ func (w *Watcher) probeVersions(ctx context.Context, warned map[string]bool) {
 }
 
 func (w *Watcher) probeCompaction(ctx context.Context, r keyhook.Range) {
-	ctx, cancel := context.WithTimeout(ctx, w.cfg.RequestTimeout)
-	defer cancel()
-	if rev, err := compactedRevision(ctx, w.etcd, r); err == nil {
+	if rev, err := w.compactedRevision(ctx, r); err == nil {
 		w.seen.sawCompacted(rev)
 	}
 }

@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -135,63 +134,5 @@ func TestTLSAndRotatedFiles(t *testing.T) {
 	f.kv = f.Client()
 	f.put("/a/k", "1")
 	l.wait(t, 1)
-	r.awaitReady()
-}
-
-func TestAMemberThatIsGoneIsReplacedByAnother(t *testing.T) {
-	cluster := etcdtest.StartCluster(t, 3)
-	l := newLedger(checkpointtest.NewMemory())
-	r := begin(t, l, config(cluster.Client(), l, prefix("/a/")))
-	r.awaitReady()
-	put := func(value string) {
-		poll(t, "it is written", func() bool {
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			defer cancel()
-			_, err := cluster.Client().Put(ctx, "/a/k", value)
-			return err == nil
-		})
-	}
-	for i, m := range cluster.Members {
-		m.Stop()
-		put(fmt.Sprint(i))
-		l.wait(t, i+1)
-		m.Start()
-	}
-	for i, e := range l.admitted() {
-		if e.Version != int64(i+1) {
-			t.Fatalf("change %d is %s", i, describe(e))
-		}
-	}
-	if n := len(l.repaired()); n > 0 {
-		t.Fatalf("%d gaps", n)
-	}
-}
-
-// A member that is cut off from the others serves nothing, and says so; keyhook
-// goes on when there is a leader again.
-func TestWithoutALeaderNothingIsReadAndNothingLost(t *testing.T) {
-	cluster := etcdtest.StartCluster(t, 3)
-	l := newLedger(checkpointtest.NewMemory())
-	r := begin(t, l, config(cluster.Client(), l, prefix("/a/")), func(c *Config) { c.RequestTimeout = time.Second })
-	r.awaitReady()
-	if _, err := cluster.Client().Put(t.Context(), "/a/k", "1"); err != nil {
-		t.Fatal(err)
-	}
-	l.wait(t, 1)
-	cluster.Members[0].Stop()
-	cluster.Members[1].Stop()
-	if e := r.awaitError(Unreachable); e.Halts() {
-		t.Fatal(e)
-	}
-	cluster.Members[0].Start()
-	// While a leader is elected a write may fail, and be there all the same.
-	poll(t, "it is written", func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		there := clientv3.Compare(clientv3.Value("/a/k"), "=", "2")
-		_, err := cluster.Client().Txn(ctx).If(there).Else(clientv3.OpPut("/a/k", "2")).Commit()
-		return err == nil
-	})
-	equal(t, l.wait(t, 2)[1:], fmt.Sprintf("%d PUT /a/k=2 v2 c2 prev=1@2 last=1@2", l.admitted()[1].Revision))
 	r.awaitReady()
 }

@@ -20,7 +20,7 @@ func (r *runner) seed(ctx context.Context) error {
 		return nil
 	}
 	if r.begun {
-		if err := r.check(ctx, r.state.Position, r.state.Anchor); err != nil {
+		if _, err := r.check(ctx, r.state.Position, r.state.Anchor); err != nil {
 			return err
 		}
 	}
@@ -76,7 +76,7 @@ func (r *runner) origin(ctx context.Context) (checkpoint.RangeState, error) {
 	}
 	switch start := r.cfg.Start; start.kind {
 	case startEarliest, startRevision:
-		compacted, err := compactedRevision(ctx, r.etcd, r.rng)
+		compacted, err := r.compactedRevision(ctx, r.rng)
 		if err != nil {
 			return checkpoint.RangeState{}, err
 		}
@@ -252,20 +252,21 @@ func keyValueSize(kv *mvccpb.KeyValue) int {
 }
 
 // compactedRevision returns the revision up to which etcd is compacted; 0 if it
-// is not. etcd tells it only to a watch that begins too early.
-func compactedRevision(ctx context.Context, etcd history, r keyhook.Range) (int64, error) {
-	_, err := etcd.page(ctx, r, 1, 1, 0, true) // revision 1 holds no keys
+// is not. etcd tells it only to a watch that begins too early; a member that lags
+// may serve that instead, and never tell.
+func (s *shared) compactedRevision(ctx context.Context, rng keyhook.Range) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	_, err := s.etcd.page(ctx, rng, 1, 1, 0, true) // revision 1 holds no keys
 	if !errors.Is(err, errCompacted) {
 		return 0, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s, err := etcd.watch(ctx, r, 1, false)
+	w, err := s.etcd.watch(ctx, rng, 1, false)
 	if err != nil {
 		return 0, err
 	}
 	for {
-		resp, err := s.recv()
+		resp, err := w.recv()
 		switch {
 		case err != nil:
 			return 0, err

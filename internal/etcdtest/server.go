@@ -61,7 +61,7 @@ const startTimeout = 60 * time.Second
 // Start runs a server until the test ends.
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
-	s := prepare(t, externalServer() == "", opts...)
+	s := prepare(t, opts...)
 	s.Start()
 	if s.rootPassword != "" {
 		s.enableAuth()
@@ -70,8 +70,9 @@ func Start(t testing.TB, opts ...Option) *Server {
 }
 
 // prepare returns a server that does not run yet.
-func prepare(t testing.TB, embedded bool, opts ...Option) *Server {
+func prepare(t testing.TB, opts ...Option) *Server {
 	t.Helper()
+	embedded := externalServer() == ""
 	dir, err := os.MkdirTemp("", "etcd") // paths of sockets must be short
 	if err != nil {
 		t.Fatal(err)
@@ -251,15 +252,12 @@ func (s *Server) ClientAs(user, password string) *clientv3.Client {
 	return s.client(user, password)
 }
 
-func (s *Server) client(user, password string, endpoints ...string) *clientv3.Client {
+func (s *Server) client(user, password string) *clientv3.Client {
 	s.t.Helper()
-	if len(endpoints) == 0 {
-		endpoints = s.Endpoints()
-	}
 	soon := backoff.Config{BaseDelay: 5 * time.Millisecond, Multiplier: 1.6, MaxDelay: 100 * time.Millisecond}
 	c, err := clientv3.New(clientv3.Config{
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: soon, MinConnectTimeout: startTimeout})},
-		Endpoints:   endpoints, Username: user, Password: password, TLS: s.clientTLS(),
+		Endpoints:   s.Endpoints(), Username: user, Password: password, TLS: s.clientTLS(),
 		DialTimeout: startTimeout, Logger: zap.NewNop(),
 	})
 	if err != nil {

@@ -46,7 +46,8 @@ type Member struct {
 	t          testing.TB
 	program    string
 	log        string
-	url, peer  string
+	url, peer  string // where it listens, for clients and for the others
+	network    *Proxy // through which the others reach it
 	dir        string // of its data
 	more       []string
 	proc       *process
@@ -55,7 +56,8 @@ type Member struct {
 }
 
 // StartCluster starts a cluster with nothing in it and waits until it answers.
-func StartCluster(t testing.TB, programs EtcdPrograms) *Cluster {
+// Its members are given args besides their own.
+func StartCluster(t testing.TB, programs EtcdPrograms, args ...string) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, programs: programs, dir: t.TempDir(), eras: []era{{began: time.Now()}}}
 	var membership, urls []string
@@ -63,10 +65,11 @@ func StartCluster(t testing.TB, programs EtcdPrograms) *Cluster {
 		addr, peer := freeport.Address(t), freeport.Address(t)
 		m := &Member{
 			Name: fmt.Sprintf("m%d", i), Proxy: StartProxy(t, addr), t: t, program: programs.Server,
-			url: "http://" + addr, peer: "http://" + peer, more: catchUp(programs.Version),
+			url: "http://" + addr, peer: "http://" + peer, network: startProxy(t, peer, peerSender),
+			more: append(catchUp(programs.Version), args...),
 		}
 		m.log = filepath.Join(c.dir, m.Name+".log")
-		membership, urls = append(membership, m.Name+"="+m.peer), append(urls, m.url)
+		membership, urls = append(membership, m.Name+"="+m.advertised()), append(urls, m.url)
 		c.Members = append(c.Members, m)
 	}
 	c.Client = c.connect(urls...)
@@ -119,10 +122,13 @@ func (c *Cluster) connect(urls ...string) *clientv3.Client {
 func (c *Cluster) Endpoints() string {
 	urls := make([]string, 0, len(c.Members))
 	for _, m := range c.Members {
-		urls = append(urls, "http://"+m.Proxy.Address)
+		urls = append(urls, m.Endpoint())
 	}
 	return strings.Join(urls, ", ")
 }
+
+// Endpoint is where clients reach the member, through its proxy.
+func (m *Member) Endpoint() string { return "http://" + m.Proxy.Address }
 
 // Logs returns the paths of the members' logs. They are too long for the output
 // of a test.
@@ -217,18 +223,20 @@ func (c *Cluster) Stop(ctx context.Context) error {
 	return err
 }
 
-// Start starts the member, which does not run. It does not wait for anything.
-func (m *Member) Start() error {
+// Start starts the member, which does not run, with args besides those that it had.
+// It does not wait for anything.
+func (m *Member) Start(args ...string) error {
 	if m.Running() {
 		return fmt.Errorf("etcd %s runs already", m.Name)
 	}
+	m.more = append(m.more, args...)
 	m.proc = start(m.t, "etcd "+m.Name, m.log, m.program, append([]string{
 		"--name", m.Name,
 		"--data-dir", m.dir,
 		"--listen-client-urls", m.url,
-		"--advertise-client-urls", "http://" + m.Proxy.Address,
+		"--advertise-client-urls", m.Endpoint(),
 		"--listen-peer-urls", m.peer,
-		"--initial-advertise-peer-urls", m.peer,
+		"--initial-advertise-peer-urls", m.advertised(),
 		"--initial-cluster", m.membership,
 		"--log-level", "warn",
 		"--unsafe-no-fsync", // the power is never cut

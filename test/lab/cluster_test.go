@@ -130,6 +130,32 @@ func TestAClusterKeepsItsHistoryOverCompactionsAndRestores(t *testing.T) {
 	write(3)
 	must(suspended.Resume())
 	must(c.AwaitHealthy(ctx))
+
+	alone := follower()
+	stood, err := alone.Revision(ctx)
+	must(err)
+	must(c.Isolate(ctx, alone))
+	latest := write(4)
+	if now, err := alone.Revision(ctx); err != nil || now != stood {
+		t.Errorf("alone, %s came from revision %d to %d (%v)", alone.Name, stood, now, err)
+	}
+	c.Rejoin()
+	must(c.AwaitHealthy(ctx))
+	if now, err := alone.Revision(ctx); err != nil || now != latest {
+		t.Errorf("not alone any more, %s is at revision %d (%v), not %d", alone.Name, now, err, latest)
+	}
+	deposed := c.Leader(ctx)
+	must(c.Isolate(ctx, deposed))
+	must(Poll(ctx, func() (bool, error) {
+		if _, leads, err := deposed.id(ctx); err != nil || leads || c.Leader(ctx) == nil {
+			return false, fmt.Errorf("%s leads alone: %w", deposed.Name, err)
+		}
+		return true, nil
+	}))
+	write(1)
+	c.Rejoin()
+	must(c.AwaitHealthy(ctx))
+
 	next := follower()
 	must(Poll(ctx, func() (bool, error) {
 		if c.Leader(ctx) == next {

@@ -111,7 +111,7 @@ func (c *Cluster) Restore(ctx context.Context, s Snapshot) error {
 // restore makes a snapshot the data of a member.
 func (c *Cluster) restore(ctx context.Context, m *Member, s Snapshot) error {
 	cmd := exec.CommandContext(ctx, c.programs.Utility, "snapshot", "restore", s.path,
-		"--name", m.Name, "--data-dir", m.dir, "--initial-cluster", m.membership, "--initial-advertise-peer-urls", m.peer,
+		"--name", m.Name, "--data-dir", m.dir, "--initial-cluster", m.membership, "--initial-advertise-peer-urls", m.advertised(),
 		"--skip-hash-check") // the checksum behind the database was taken off
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%v: %w\n%s", cmd, err, said)

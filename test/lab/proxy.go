@@ -16,6 +16,9 @@ type Proxy struct {
 	server   string
 	listener net.Listener
 	wg       sync.WaitGroup
+	// sender names who a connection is from, by the first that is sent on it; nil:
+	// nobody asks.
+	sender func(first []byte) string
 
 	mu      sync.Mutex
 	weather weather
@@ -29,10 +32,16 @@ type weather struct {
 	cut   bool
 	hole  bool
 	delay time.Duration
+	deaf  string // to this sender: a hole for its connections
 }
 
 // StartProxy starts a proxy for the server at an address. It ends with the test.
 func StartProxy(t testing.TB, server string) *Proxy {
+	t.Helper()
+	return startProxy(t, server, nil)
+}
+
+func startProxy(t testing.TB, server string, sender func(first []byte) string) *Proxy {
 	t.Helper()
 	var lc net.ListenConfig
 	listener, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -40,7 +49,7 @@ func StartProxy(t testing.TB, server string) *Proxy {
 		t.Fatal(err)
 	}
 	p := &Proxy{
-		Address: listener.Addr().String(), server: server, listener: listener,
+		Address: listener.Addr().String(), server: server, listener: listener, sender: sender,
 		changed: make(chan struct{}), links: make(map[*link]struct{}),
 	}
 	p.wg.Go(p.accept)
@@ -56,6 +65,10 @@ func (p *Proxy) Cut() { p.become(weather{cut: true}) }
 
 // Blackhole lets nothing through, in neither direction, and ends nothing.
 func (p *Proxy) Blackhole() { p.become(weather{hole: true}) }
+
+// swallow lets nothing through of the connections from a sender, as Blackhole
+// does.
+func (p *Proxy) swallow(sender string) { p.become(weather{deaf: sender}) }
 
 // Delay holds everything back for about d.
 func (p *Proxy) Delay(d time.Duration) { p.become(weather{delay: d}) }
@@ -151,6 +164,9 @@ func (p *Proxy) pipe(l *link, to, from net.Conn) {
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
+			if p.sender != nil && from == l.client {
+				l.introduce(p.sender(buf[:n]))
+			}
 			if !p.clear(l) {
 				return
 			}
@@ -171,11 +187,12 @@ func (p *Proxy) clear(l *link) bool {
 		p.mu.Lock()
 		w, changed := p.weather, p.changed
 		p.mu.Unlock()
-		if !w.hole && w.delay == 0 {
+		hole := w.hole || w.deaf != "" && w.deaf == l.from()
+		if !hole && w.delay == 0 {
 			return true
 		}
 		var passed <-chan time.Time // never, through a hole
-		if !w.hole {
+		if !hole {
 			passed = time.After(w.delay)
 		}
 		select {
@@ -195,7 +212,23 @@ type link struct {
 
 	mu     sync.Mutex
 	server net.Conn
+	sender string // "" until it has sent something
 	over   bool
+}
+
+// introduce makes known who the connection is from, once.
+func (l *link) introduce(sender string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sender == "" {
+		l.sender = sender
+	}
+}
+
+func (l *link) from() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sender
 }
 
 // join gives the connection its other half, unless it has ended.

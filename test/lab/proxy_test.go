@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 )
@@ -127,6 +128,24 @@ func TestProxyHoldsBackInAHoleAndLosesNothing(t *testing.T) {
 	before.say("lost")
 	p.Sever()
 	before.ended()
+}
+
+func TestProxySwallowsWhatOneSenderSays(t *testing.T) {
+	p := startProxy(t, echo(t), func(first []byte) string { return strings.TrimSpace(string(first)) })
+	one, other := call(t, p), call(t, p)
+	for name, c := range map[string]*caller{"one": one, "other": other} {
+		c.say(name)
+		c.hear(name)
+	}
+	p.swallow("one")
+	other.say("heard")
+	other.hear("heard")
+	one.say("held")
+	if !one.silent(50 * time.Millisecond) {
+		t.Fatal("what was to be swallowed came through")
+	}
+	p.Pass()
+	one.hear("held")
 }
 
 func TestProxyDelays(t *testing.T) {

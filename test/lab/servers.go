@@ -41,6 +41,25 @@ func NewestEtcd(ctx context.Context) (path string, err error) {
 	return p.Server, err
 }
 
+// EtcdUnderTest returns the server that KEYHOOK_TEST_ETCD_SERVER names, as tests of
+// all versions do, without a utility; by default the newest version.
+func EtcdUnderTest(ctx context.Context) (EtcdPrograms, error) {
+	path := os.Getenv("KEYHOOK_TEST_ETCD_SERVER")
+	if path == "" {
+		return EtcdProgramsOf(ctx, LatestEtcd)
+	}
+	said, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return EtcdPrograms{}, fmt.Errorf("%s --version: %w", path, err)
+	}
+	line, _, _ := strings.Cut(string(said), "\n")
+	version, ok := strings.CutPrefix(line, "etcd Version: ")
+	if !ok {
+		return EtcdPrograms{}, fmt.Errorf("%s --version says %q", path, line)
+	}
+	return EtcdPrograms{Version: version, Server: path}, nil
+}
+
 // EtcdProgramsOf builds the programs of one of [EtcdVersions] from source, and
 // keeps them in bin/servers of the checkout: only the first call takes its time,
 // a minute or two with nothing in Go's cache. It may be called from several

@@ -41,6 +41,8 @@ func init() {
 		"suspend member":   {parts: []part{etcdMembers}, begin: suspendMembers(one), end: resumeMembers},
 		"suspend leader":   {parts: []part{etcdMembers}, begin: suspendMembers(leader), end: resumeMembers},
 		"suspend majority": {parts: []part{etcdMembers}, begin: suspendMembers(others), end: resumeMembers},
+		"isolate member":   {parts: []part{etcdMembers}, begin: isolate(one), end: rejoin},
+		"isolate leader":   {parts: []part{etcdMembers}, begin: isolate(leader), end: rejoin},
 		"move leader":      {parts: []part{etcdMembers}, begin: moveLeader, end: nothing},
 
 		"cut one":         {parts: []part{network}, begin: overNetwork(one, (*lab.Proxy).Cut), end: networkPasses},
@@ -128,6 +130,25 @@ func resumeMembers(r *testRun, _ *step) error {
 			return err
 		}
 	}
+	return r.etcd.AwaitHealthy(r.ctx)
+}
+
+// isolate cuts a member off from the others, but not from keyhook.
+func isolate(which choice) func(*testRun, *step) error {
+	return func(r *testRun, s *step) error {
+		for _, m := range which(r, s) {
+			if err := r.etcd.Isolate(r.ctx, m); err != nil {
+				return err
+			}
+		}
+		// Beyond an election; often until the member ends its watches.
+		s.dwell += 6 * time.Second
+		return nil
+	}
+}
+
+func rejoin(r *testRun, _ *step) error {
+	r.etcd.Rejoin()
 	return r.etcd.AwaitHealthy(r.ctx)
 }
 

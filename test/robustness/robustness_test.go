@@ -18,15 +18,15 @@ import (
 )
 
 func scenarios() []scenario {
-	members := []string{"kill member", "kill majority", "kill all members", "suspend member", "suspend leader", "suspend majority", "move leader"}
+	members := []string{"kill member", "kill majority", "kill all members", "suspend member", "suspend leader", "suspend majority", "isolate member", "isolate leader", "move leader"}
 	networks := []string{"cut one", "cut all", "sever all", "blackhole one", "blackhole all", "delay"}
 	return []scenario{
-		{name: "members", faults: members, steps: 8},
+		{name: "members", faults: members, steps: 10},
 		{name: "network", faults: networks, steps: 9},
 		{name: "keyhook", faults: []string{"kill keyhook"}, steps: 10},
 		{name: "compaction behind the position", faults: append([]string{"compact behind", "compact behind", "compact behind", "move leader"}, networks...), steps: 14},
 		{name: "compaction ahead of the position", faults: []string{"fall behind", "compaction race", "compact head", "kill keyhook"}, steps: 8, gaps: true},
-		{name: "backlog", faults: []string{"backlog", "backlog", "cut all", "kill member", "suspend leader"}, steps: 6},
+		{name: "backlog", faults: []string{"backlog", "backlog", "cut all", "kill member", "isolate member", "suspend leader"}, steps: 7},
 		{name: "backlog and compaction", faults: []string{"backlog", "compact head", "fall behind"}, steps: 6, gaps: true},
 		{name: "restore", faults: []string{restoring, "move leader", "sever all"}, steps: 3, gaps: true},
 		{name: "restore unseen", faults: []string{restoringUnseen, "move leader", "sever all"}, steps: 3, gaps: true},
@@ -37,7 +37,7 @@ func scenarios() []scenario {
 // mixed has everything.
 func mixed(steps int) scenario {
 	return scenario{name: "mixed", faults: []string{
-		"kill member", "kill majority", "suspend leader", "suspend member", "move leader",
+		"kill member", "kill majority", "suspend leader", "suspend member", "isolate member", "isolate leader", "move leader",
 		"cut all", "sever all", "blackhole all", "delay",
 		"compact behind", "compact head", "fall behind", "compaction race",
 		"kill keyhook", "kill keyhook", restoring,
