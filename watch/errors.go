@@ -27,7 +27,8 @@ const (
 	Compacted        Kind = "compacted"         // changes after the position are gone
 	RolledBack       Kind = "rolled_back"       // etcd's history does not contain the position
 	WrongCluster     Kind = "wrong_cluster"     // the checkpoint belongs to another etcd
-	BadStart         Kind = "bad_start"         // the revision to begin at is gone, or not reached yet
+	BadStart         Kind = "bad_start"         // the revision to begin at is gone
+	StartAhead       Kind = "start_ahead"       // the revision to begin at is not reached yet
 	Unexpected       Kind = "unexpected"        // anything else
 )
 

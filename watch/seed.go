@@ -107,8 +107,8 @@ func startAt(rng keyhook.Range, rev, compacted, current int64) (checkpoint.Range
 	switch {
 	case rev > current+1:
 		return checkpoint.RangeState{}, &Error{
-			Kind: BadStart, Range: rng, Err: fmt.Errorf("etcd.start is revision %d, but etcd is at revision %d only", rev, current),
-			Hint: "check etcd.start and etcd.endpoints",
+			Kind: StartAhead, Range: rng, Err: fmt.Errorf("etcd.start is revision %d, but etcd is at revision %d only", rev, current),
+			Hint: "the range begins when etcd gets there; if that is not meant, check etcd.start and etcd.endpoints",
 		}
 	case rev < compacted:
 		return checkpoint.RangeState{}, &Error{

@@ -53,12 +53,14 @@ func TestEarliestIsAllOfHistoryIfNothingWasCompacted(t *testing.T) {
 	equal(t, l.wait(t, 2), "2 PUT /a/x=1 v1 c2", "3 DELETE /a/x prev=1@2 last=1@2")
 }
 
-func TestAStartThatCannotBeIsAnErrorUntilItCan(t *testing.T) {
+// TestAStartThatIsNotReachedYetIsWaitedFor, without halting: nobody has to do
+// anything about it.
+func TestAStartThatIsNotReachedYetIsWaitedFor(t *testing.T) {
 	f := newFixture(t)
 	l := newLedger(checkpointtest.NewMemory())
 	r := begin(t, l, config(f.Client(), l, prefix("/a/")), func(cfg *Config) { cfg.Start = FromRevision(5) })
-	e := r.awaitError(BadStart)
-	if !strings.Contains(e.Error(), "revision 5, but etcd is at revision 1 only") || e.Hint == "" || !e.Halts() {
+	e := r.awaitError(StartAhead)
+	if !strings.Contains(e.Error(), "revision 5, but etcd is at revision 1 only") || e.Hint == "" || e.Halts() {
 		t.Fatalf("%v (%s)", e, e.Hint)
 	}
 	for i := range 4 {
