@@ -94,7 +94,7 @@ func (n *Node) fill(v reflect.Value) {
 // Expect reports a problem unless n is of kind want.
 func (n *Node) Expect(want Kind) bool {
 	got := n.Kind()
-	if got == want && n.raw.ShortTag() != "!!binary" {
+	if got == want {
 		n.doc.show(n.at)
 		return true
 	}

@@ -118,10 +118,26 @@ func (d *document) parse(data []byte) *yaml.Node {
 			d.fail(1, 1, "the file is empty", "")
 			return nil
 		}
+		d.checkTags(root)
 		return root
 	}
 	d.fail(1, 1, "the file is empty", "")
 	return nil
+}
+
+// checkTags reports tags that would change what a value is, and do not: nobody is
+// to believe that !env X or !!binary was understood.
+func (d *document) checkTags(raw *yaml.Node) {
+	if raw.Style&yaml.TaggedStyle != 0 {
+		switch tag := raw.ShortTag(); tag {
+		case "!!str", "!!int", "!!float", "!!bool", "!!null", "!!map", "!!seq":
+		default:
+			d.fail(raw.Line, raw.Column, "the tag "+tag+" means nothing here", "remove it; secrets are {env: NAME} or {file: PATH}")
+		}
+	}
+	for _, c := range raw.Content {
+		d.checkTags(c)
+	}
 }
 
 // syntax reports an error of the YAML parser.
