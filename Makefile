@@ -12,7 +12,7 @@ BENCH    ?= Throughput|Latency|Sinks|JetStream
 .PHONY: help
 help: ## print this list
 	@echo 'make TARGET, where TARGET is one of'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## bin/keyhook, static, as it is released (without the servers of `keyhook dev`)
@@ -54,6 +54,9 @@ crash: ## the long forms of the black-box tests: hundreds of kills, 200,000 chan
 .PHONY: robustness
 robustness: ## three etcd processes killed, suspended, cut off, compacted and restored under keyhook, every scenario and every version of etcd (RUN=TestScenarios/restore for one; KEYHOOK_TEST_SEED=n repeats a plan)
 	KEYHOOK_TEST_LONG=1 go test -count=1 -timeout 2h -v -run '$(RUN)' ./test/robustness
+
+.PHONY: etcd-versions
+etcd-versions: ## every test of the package watch against every version of etcd
 	KEYHOOK_TEST_LONG=1 go test -count=1 -timeout 1h -v -run '^TestEveryVersionOfEtcdIsWatchedAlike$$' ./test
 
 .PHONY: fuzz

@@ -24,6 +24,8 @@ var essentials = []string{
 	"TestATokenThatExpiresIsReplacedForEveryWatch",
 	"TestAPermissionThatIsTakenAndGivenAgainLosesNothing",
 	"TestTLSAndRotatedFiles",
+	"TestAPartitionedMemberIsLeftForAnother",
+	"TestAMemberThatIsBehindThePositionIsNoRollback",
 }
 
 // The tests of the package watch hold for every version of etcd that keyhook is to
