@@ -163,6 +163,7 @@ func onlyOnce(t *testing.T, r *run, events []*keyhook.Event, first int64) {
 // The member says that it has no leader, as it is asked to: silence would not tell
 // it from one to which nothing is written.
 func TestAPartitionedMemberIsLeftForAnother(t *testing.T) {
+	t.Parallel()
 	const changes = 20
 	cluster := newMembers(t)
 	for _, role := range []struct {
@@ -207,6 +208,7 @@ func TestAPartitionedMemberIsLeftForAnother(t *testing.T) {
 // A member may have a leader and answer, and know nothing of what the others have
 // committed for long: it is left when a linearizable read shows that.
 func TestAMemberThatLagsIsLeftForAnother(t *testing.T) {
+	t.Parallel()
 	c := newMembers(t)
 	alone := c.patient()
 	for _, m := range c.without(alone) {
@@ -264,6 +266,7 @@ func (s *asking) requestProgress() error {
 // The position is ahead of the member that keyhook finds: that is no rollback. What
 // the member learns then, by a snapshot of another one, was read before.
 func TestAMemberThatIsBehindThePositionIsNoRollback(t *testing.T) {
+	t.Parallel()
 	cluster := newMembers(t)
 	for _, found := range []struct {
 		name   string
@@ -349,6 +352,7 @@ func (c *counted) head(ctx context.Context, r keyhook.Range) (head, error) {
 // Two of three members are gone: the third serves nothing, and says so. keyhook
 // tells that, asks now and then, and goes on when there is a leader again.
 func TestWithoutALeaderNothingIsReadAndNothingLost(t *testing.T) {
+	t.Parallel()
 	c := newMembers(t)
 	l := newLedger(checkpointtest.NewMemory())
 	cfg := config(c.connect(c.Members...), l, prefix("/a/"))
@@ -392,6 +396,7 @@ func TestWithoutALeaderNothingIsReadAndNothingLost(t *testing.T) {
 }
 
 func TestAMemberThatIsGoneIsReplacedByAnother(t *testing.T) {
+	t.Parallel()
 	c := newMembers(t)
 	l := newLedger(checkpointtest.NewMemory())
 	r := c.watch(l, c.Members)
@@ -407,4 +412,24 @@ func TestAMemberThatIsGoneIsReplacedByAnother(t *testing.T) {
 	if n := len(l.repaired()); n > 0 {
 		t.Fatalf("%d gaps", n)
 	}
+}
+
+// A member whose connections swallow everything is told from a silent one by what
+// the connection itself does not answer. Keepalives take ten seconds at least, and
+// five more: while they are waited for other tests run.
+func TestAConnectionThatSwallowsEverythingIsLeft(t *testing.T) {
+	t.Parallel()
+	c := newMembers(t)
+	l := newLedger(checkpointtest.NewMemory())
+	r := c.watch(l, c.Members, func(c *Config) { c.ProgressDeadline = time.Hour })
+	r.awaitReady()
+	swallowed := c.serving()
+	swallowed.Proxy.Blackhole()
+	defer swallowed.Proxy.Pass()
+	r.awaitPosition(c.put("0", swallowed))
+	onlyOnce(t, r, l.admitted(), 1)
+	swallowed.Proxy.Pass()
+	r.awaitPosition(c.put("1", swallowed))
+	r.stop()
+	onlyOnce(t, r, l.admitted(), 1)
 }
