@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"syscall"
 	"time"
@@ -39,6 +38,7 @@ type Sink struct {
 	table     *table
 	redact    *redact.Redactor
 	transport *http.Transport
+	deadlines chan *deadline // of attempts that are over, to be used again
 }
 
 var _ sinks.Sink = (*Sink)(nil)
@@ -56,6 +56,7 @@ func New(c Config) (*Sink, error) {
 	if concurrency == 0 {
 		concurrency = DefaultConcurrency
 	}
+	s.deadlines = make(chan *deadline, concurrency)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	s.transport = &http.Transport{
@@ -83,6 +84,9 @@ func (s *Sink) Deliver(ctx context.Context, ds []*keyhook.Delivery) []error {
 
 // Close drops the idle connections.
 func (s *Sink) Close() error {
+	for len(s.deadlines) > 0 {
+		(<-s.deadlines).end()
+	}
 	s.transport.CloseIdleConnections()
 	return nil
 }
@@ -95,18 +99,15 @@ func (s *Sink) attempt(parent context.Context, d *keyhook.Delivery) error {
 	if err != nil {
 		return &sinks.Error{Kind: sinks.Rejected, Err: errors.New(s.redact.Clean(err.Error(), false))}
 	}
-	ctx, cancel := context.WithTimeout(parent, s.timeout)
-	defer cancel()
-	connected := false
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }})
-
+	within, completed := s.begin(parent), false
+	defer func() { s.finish(within, completed) }()
 	p := newPayload(d.Message.Body)
 	defer p.release()
 	req := (&http.Request{
 		Method: http.MethodPost, URL: s.url, Host: s.host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(len(d.Message.Body)), Body: http.NoBody,
-	}).WithContext(ctx)
+	}).WithContext(within.ctx)
 	if len(d.Message.Body) > 0 {
 		req.Body = p.reader()
 		req.GetBody = func() (io.ReadCloser, error) { return p.reader(), nil }
@@ -116,11 +117,11 @@ func (s *Sink) attempt(parent context.Context, d *keyhook.Delivery) error {
 	// quote the URL.
 	resp, err := s.transport.RoundTrip(req)
 	if err != nil {
-		return s.broken(parent, ctx, connected, err)
+		return s.broken(parent, within.ctx, within.connected, err)
 	}
 	defer resp.Body.Close()
 	if s.table.of(resp.StatusCode) == accept {
-		drain(resp, maxDrain)
+		completed = drain(resp, maxDrain)
 		return nil
 	}
 	return s.refusal(resp)
@@ -188,11 +189,16 @@ func (s *Sink) excerpt(resp *http.Response) string {
 }
 
 // drain reads what is left of an answer, if that is worth it: a connection is
-// used again only when its last answer was read to the end.
-func drain(resp *http.Response, limit int64) {
-	if resp.Body == http.NoBody || resp.ContentLength > limit {
-		return
+// used again only when its last answer was read to the end. It reports whether
+// that was so.
+func drain(resp *http.Response, limit int64) (whole bool) {
+	if resp.Body == http.NoBody {
+		return true
+	}
+	if resp.ContentLength > limit {
+		return false
 	}
 	// A failure costs the connection and nothing else.
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, limit))
+	n, err := io.Copy(io.Discard, io.LimitReader(resp.Body, limit))
+	return err == nil && n < limit
 }
