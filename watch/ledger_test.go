@@ -28,6 +28,7 @@ type ledger struct {
 	gaps     []*keyhook.Gap
 	sizes    []int         // of the batches with events
 	blocked  chan struct{} // Admit waits until it is closed; nil: it does not
+	most     int           // Admit takes no more once there are so many events; 0: it does
 	failure  error
 	changed  chan struct{} // closed and replaced with each change
 }
@@ -43,9 +44,14 @@ func newLedger(mem *checkpointtest.Memory) *ledger {
 func (l *ledger) Admit(ctx context.Context, b *Batch) error {
 	l.mu.Lock()
 	blocked, failure := l.blocked, l.failure
+	full := l.most > 0 && len(l.events) >= l.most
 	l.mu.Unlock()
 	if failure != nil {
 		return failure
+	}
+	if full {
+		<-ctx.Done()
+		return ctx.Err()
 	}
 	if blocked != nil {
 		select {
