@@ -17,7 +17,8 @@ import (
 // big-endian integer; epoch and occurrence are themselves such integers, of
 // length 8, in two's complement. docs/architecture.md has test vectors.
 func DeliveryID(source string, epoch uint64, e *Event, rule, send string) string {
-	buf := make([]byte, 0, 6*8+16+len(source)+len(e.Key)+len(rule)+len(send))
+	var room [512]byte // on the stack, and enough for most
+	buf := room[:0]
 	buf = appendSized(buf, source)
 	buf = appendNumber(buf, epoch)
 	buf = appendSized(buf, e.Key)
@@ -26,7 +27,8 @@ func DeliveryID(source string, epoch uint64, e *Event, rule, send string) string
 	buf = appendSized(buf, send)
 	sum := sha256.Sum256(buf)
 
-	id := make([]byte, 0, 20+1+32)
+	var text [20 + 1 + 32]byte
+	id := text[:0]
 	id = strconv.AppendInt(id, e.Revision, 10)
 	id = append(id, '-')
 	return string(hex.AppendEncode(id, sum[:16]))

@@ -29,6 +29,7 @@ func BenchmarkJetStream(b *testing.B) {
 		k := r.keyhookTo(url, prefix, fmt.Sprint(first))
 		k.Start()
 		drained := r.stored(ours)
+		_, peak := k.Memory()
 		if code := k.Stop(); code != 0 {
 			r.Errorf("keyhook ended with code %d", code)
 		}
@@ -37,7 +38,8 @@ func BenchmarkJetStream(b *testing.B) {
 		published := r.stored(bare)
 		r.must(js.DeleteStream(r.Context(), "OURS"))
 		r.must(js.DeleteStream(r.Context(), "BARE"))
-		r.Logf("round %d: keyhook %.0f/s, bare publisher %.0f/s, ratio %.2f, %s", round, drained, published, drained/published, cost(k))
+		r.Logf("round %d: keyhook %.0f/s, bare publisher %.0f/s, ratio %.2f, memory %d MiB, %s",
+			round, drained, published, drained/published, peak>>20, cost(k))
 		both[0], both[1] = append(both[0], drained), append(both[1], published)
 	}
 	ours, bare := median(both[0]), median(both[1])
