@@ -62,10 +62,16 @@ func (c *members) connect(some ...*lab.Member) *clientv3.Client {
 // soon.
 func (c *members) watch(l *ledger, some []*lab.Member, changes ...func(*Config)) *run {
 	c.t.Helper()
-	list, err := c.Client.MemberList(c.t.Context())
-	c.must(err)
+	var id uint64
+	c.insist("the cluster says its id", func() error {
+		list, err := c.Client.MemberList(c.t.Context())
+		if err == nil {
+			id = list.Header.GetClusterId()
+		}
+		return err
+	})
 	return begin(c.t, l, config(c.connect(some...), l, prefix("/a/")), append([]func(*Config){func(cfg *Config) {
-		cfg.Identity.ClusterID = list.Header.GetClusterId()
+		cfg.Identity.ClusterID = id
 		cfg.RequestTimeout = 2 * time.Second
 	}}, changes...)...)
 }
@@ -88,6 +94,18 @@ func (c *members) serving() (m *lab.Member) {
 		return n == 1
 	})
 	return m
+}
+
+// insist does something until it succeeds: an election may come at any time.
+func (c *members) insist(what string, do func() error) {
+	c.t.Helper()
+	poll(c.t, what, func() bool {
+		err := do()
+		if err != nil {
+			c.t.Log(err)
+		}
+		return err == nil
+	})
 }
 
 func (c *members) must(err error) {
@@ -172,8 +190,10 @@ func TestAPartitionedMemberIsLeftForAnother(t *testing.T) {
 	}{{"a follower", false}, {"the leader", true}} {
 		t.Run(role.name, func(t *testing.T) {
 			c := &members{cluster.Cluster, t}
-			_, err := c.Client.Delete(t.Context(), "/a/k")
-			c.must(err)
+			c.insist("the key is deleted", func() error {
+				_, err := c.Client.Delete(t.Context(), "/a/k")
+				return err
+			})
 			l := newLedger(checkpointtest.NewMemory())
 			r := c.watch(l, c.Members)
 			r.awaitReady()
@@ -185,7 +205,7 @@ func TestAPartitionedMemberIsLeftForAnother(t *testing.T) {
 			})
 			c.put("0", alone)
 			l.wait(t, 1)
-			c.must(c.Isolate(t.Context(), alone))
+			c.insist("it is alone", func() error { return c.Isolate(t.Context(), alone) })
 			defer c.Rejoin()
 			for i := range changes {
 				c.put(fmt.Sprint(1+i), c.without(alone)...)
@@ -222,7 +242,7 @@ func TestAMemberThatLagsIsLeftForAnother(t *testing.T) {
 	}
 	c.put("0", alone)
 	l.wait(t, 1)
-	c.must(c.Isolate(t.Context(), alone))
+	c.insist("it is alone", func() error { return c.Isolate(t.Context(), alone) })
 	for i := range 20 {
 		c.put(fmt.Sprint(1+i), c.without(alone)...)
 	}
@@ -292,8 +312,12 @@ func TestAMemberThatIsBehindThePositionIsNoRollback(t *testing.T) {
 			r.start()
 			st := r.awaitReady()
 			r.await("asked for progress", func(Status) bool { return a.asked.Load() > 5 })
-			rev, err := behind.Revision(c.t.Context())
-			if c.must(err); rev >= st.Ranges[0].Position.Revision() {
+			var rev int64
+			c.insist("it says its revision", func() (err error) {
+				rev, err = behind.Revision(c.t.Context())
+				return err
+			})
+			if rev >= st.Ranges[0].Position.Revision() {
 				c.t.Fatalf("the member is at revision %d, not behind %s", rev, st.Ranges[0].Position)
 			}
 			return r
@@ -301,13 +325,15 @@ func TestAMemberThatIsBehindThePositionIsNoRollback(t *testing.T) {
 	} {
 		t.Run(found.name, func(t *testing.T) {
 			c := &members{cluster.Cluster, t}
-			_, err := c.Client.Delete(t.Context(), "/a/k")
-			c.must(err)
+			c.insist("the key is deleted", func() error {
+				_, err := c.Client.Delete(t.Context(), "/a/k")
+				return err
+			})
 			behind := found.begin(c)
 			l := newLedger(checkpointtest.NewMemory())
 			r := c.watch(l, c.without(behind))
 			r.awaitReady()
-			c.must(c.Isolate(t.Context(), behind))
+			c.insist("it is alone", func() error { return c.Isolate(t.Context(), behind) })
 			defer c.Rejoin()
 			for i := range far {
 				c.put(fmt.Sprint(i), c.without(behind)...)

@@ -131,21 +131,35 @@ func TestAClusterKeepsItsHistoryOverCompactionsAndRestores(t *testing.T) {
 	must(suspended.Resume())
 	must(c.AwaitHealthy(ctx))
 
+	insist := func(do func() error) {
+		t.Helper()
+		must(Poll(ctx, func() (bool, error) {
+			err := do()
+			return err == nil, err
+		}))
+	}
+	at := func(m *Member) (revision int64) {
+		t.Helper()
+		insist(func() (err error) {
+			revision, err = m.Revision(ctx)
+			return err
+		})
+		return revision
+	}
 	alone := follower()
-	stood, err := alone.Revision(ctx)
-	must(err)
-	must(c.Isolate(ctx, alone))
+	stood := at(alone)
+	insist(func() error { return c.Isolate(ctx, alone) })
 	latest := write(4)
-	if now, err := alone.Revision(ctx); err != nil || now != stood {
-		t.Errorf("alone, %s came from revision %d to %d (%v)", alone.Name, stood, now, err)
+	if now := at(alone); now != stood {
+		t.Errorf("alone, %s came from revision %d to %d", alone.Name, stood, now)
 	}
 	c.Rejoin()
 	must(c.AwaitHealthy(ctx))
-	if now, err := alone.Revision(ctx); err != nil || now != latest {
-		t.Errorf("not alone any more, %s is at revision %d (%v), not %d", alone.Name, now, err, latest)
+	if now := at(alone); now != latest {
+		t.Errorf("not alone any more, %s is at revision %d, not %d", alone.Name, now, latest)
 	}
-	deposed := c.Leader(ctx)
-	must(c.Isolate(ctx, deposed))
+	deposed := leader()
+	insist(func() error { return c.Isolate(ctx, deposed) })
 	must(Poll(ctx, func() (bool, error) {
 		if _, leads, err := deposed.id(ctx); err != nil || leads || c.Leader(ctx) == nil {
 			return false, fmt.Errorf("%s leads alone: %w", deposed.Name, err)
