@@ -104,6 +104,7 @@ func aDisturbedRepair(t *testing.T, rolledBack bool, crash, disturb int) {
 	f.compact(f.put("/b/x", "1"))
 
 	var told []*keyhook.Event
+	var gaps []*keyhook.Gap
 	for left := crash; ; left += 4 {
 		l = newLedger(l.mem)
 		cfg := config(f.Client(), l, prefix("/a/"))
@@ -125,12 +126,27 @@ func aDisturbedRepair(t *testing.T, rolledBack bool, crash, disturb int) {
 		if ready {
 			r.stop()
 		}
-		told = append(told, l.admitted()...)
+		told, gaps = append(told, l.admitted()...), append(gaps, l.repaired()...)
 		if ready || t.Failed() {
 			break
 		}
+		if st := l.states(t)[0]; st.Repair != nil && st.Position.Next != st.Repair.From {
+			t.Errorf("in the middle of the repair from revision %d the position is %s", st.Repair.From, st.Position)
+		}
+		// Of what was compared already: it is to be read, not to be compared again.
+		f.put("/a/00", fmt.Sprint("after a crash at ", left))
+		f.del("/a/02")
 	}
 	checkTold(t, f, held, told)
+	// A change that is left out may be found later, by the look at what history it is.
+	if len(gaps) == 0 || disturb == 0 && len(gaps) > 1 {
+		t.Errorf("%d gaps", len(gaps))
+	}
+	for i, g := range gaps {
+		if g.Reason != keyhook.GapCompacted && !rolledBack {
+			t.Errorf("gap %d: %+v", i, g)
+		}
+	}
 }
 
 // readyOrCrashed waits until the watcher is ready at revision rev, or has ended
