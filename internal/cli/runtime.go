@@ -15,9 +15,9 @@ const (
 	// What is live while all goes well is little. Collected whenever it has doubled,
 	// it would be collected ten times a second, at a tenth of what deliveries cost.
 	// So the collector believes that there is more, of which no page is ever
-	// touched, and lets the heap grow by half of the sum: from 25 MiB to 77, from
-	// 75 MiB to 152. Where memory is highest that makes no difference.
-	ballastSize   = 80 << 20
+	// touched, and lets the heap grow by half of the sum: from 25 MiB to 69, from
+	// 75 MiB to 144. Where memory is highest that makes no difference.
+	ballastSize   = 64 << 20
 	ballastGrowth = 50 // percent
 )
 
