@@ -2,12 +2,15 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"keyhook"
@@ -173,6 +176,40 @@ func TestASparseBacklogIsReadByFewWatchers(t *testing.T) {
 	}
 }
 
+// Segments grow where little happens: behind a busy stretch, too.
+func TestSegmentsGrowInAQuietStretch(t *testing.T) {
+	f := newFixture(t)
+	f.busy(1100, dense, "1")
+	f.busy(12_000, func(int) string { return "/b/x" }, "1")
+	r, s := read(t, f, 2, nil, func(c *Config) { c.CatchUpWatchers = 2 })
+	r.ledger.wait(t, 1100)
+	r.awaitPosition(f.revision())
+	if n := s.count(); n > 10 { // 13 of a thousand revisions each, one more for the compaction
+		t.Errorf("%d streams", n)
+	}
+}
+
+// etcd puts a thousand revisions of the range into a response. Where there are more
+// of them in a segment than expected, the rest of it is read by another watcher.
+func TestASegmentThatIsFullerThanExpectedIsReadToItsEnd(t *testing.T) {
+	f := newFixture(t)
+	f.busy(6000, func(i int) string {
+		if i%5 == 0 {
+			return dense(i)
+		}
+		return "/b/x"
+	}, "1")
+	f.busy(6000, dense, "2")
+	r, _ := read(t, f, 2, nil)
+	want := f.history()
+	if got := plainly(r.ledger.wait(t, len(want))); !slices.Equal(got, want) {
+		t.Fatalf("%d changes, not %d", len(got), len(want))
+	}
+	if !strings.Contains(r.logs.String(), "a backlog was read") {
+		t.Fatalf("log:\n%s", r.logs)
+	}
+}
+
 func TestWhatInterruptsSegmentsLosesNothing(t *testing.T) {
 	f := newFixture(t)
 	f.busy(5000, dense, "1")
@@ -253,6 +290,35 @@ func TestSegmentsOfTwoHistoriesAreNotMixed(t *testing.T) {
 	for _, e := range r.ledger.admitted() {
 		if string(e.Value) != "1" {
 			t.Fatalf("of another history: %s", describe(e))
+		}
+	}
+}
+
+// The reader stands in what both histories have in common; the segment was read
+// before etcd was taken back.
+func TestASegmentOfAnotherHistoryIsNotTaken(t *testing.T) {
+	f := newFixture(t)
+	l := newLedger(checkpointtest.NewMemory())
+	r := newRunner(prepared(t, l, config(f.Client(), l, prefix("/a/"))).shared, prefix("/a/"))
+	f.put("/a/k", "common") // 2
+	f.put("/a/k", "now")    // 3
+	for value, taken := range map[string]bool{"now": true, "before": false} {
+		ev := func(value string, rev int64) *mvccpb.Event {
+			return &mvccpb.Event{Kv: &mvccpb.KeyValue{
+				Key: []byte("/a/k"), Value: []byte(value), ModRevision: rev, CreateRevision: 2, Version: rev - 1,
+			}}
+		}
+		s := &segment{start: 3, end: 4, done: make(chan struct{})}
+		close(s.done)
+		s.responses = []*etcdserverpb.WatchResponse{{Events: []*mvccpb.Event{ev(value, 3)}}}
+		c := &catchUp{runner: r, active: []*segment{s}}
+		ready, err := c.complete(t.Context(), &reader{pos: keyhook.After(2), anchor: anchorOf(ev("common", 2))})
+		var e *Error
+		switch {
+		case taken && (err != nil || len(ready) != 1):
+			t.Errorf("%q: %d segments, %v", value, len(ready), err)
+		case !taken && (!errors.As(err, &e) || e.Kind != RolledBack):
+			t.Errorf("%q: %v", value, err)
 		}
 	}
 }

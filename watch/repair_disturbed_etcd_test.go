@@ -60,6 +60,48 @@ func interpose(t *testing.T, f *fixture, l *ledger, cfg Config, before func(call
 	return r
 }
 
+// hunted is an etcd that compacts the revision of a listing as soon as its first
+// page was read.
+type hunted struct {
+	history
+	f    *fixture
+	last int64
+}
+
+func (h *hunted) page(ctx context.Context, r keyhook.Range, rev int64, limit, maxBytes int, keysOnly bool) (page, error) {
+	if rev == h.last {
+		h.f.compact(h.f.put("/b/x", "1"))
+	}
+	h.last = rev
+	return h.history.page(ctx, r, rev, limit, maxBytes, keysOnly)
+}
+
+// A repair that etcd's compactions always overtake compares more at once, until a
+// single page is enough.
+func TestARepairWinsAgainstCompactionsThatNeverEnd(t *testing.T) {
+	const keys = 60
+	f := newFixture(t)
+	l := newLedger(checkpointtest.NewMemory())
+	cfg := config(f.Client(), l, prefix("/a/"))
+	r := begin(t, l, cfg)
+	r.awaitReady()
+	r.stop()
+	for i := range keys {
+		f.put(fmt.Sprintf("/a/%02d", i), "1")
+	}
+	f.compact(f.put("/b/x", "0"))
+	l = newLedger(l.mem)
+	cfg = config(f.Client(), l, prefix("/a/"))
+	cfg.States, cfg.PageKeys = l.states(t), 3
+	r = prepared(t, l, cfg)
+	r.etcd = &hunted{history: r.etcd, f: f}
+	r.start()
+	r.awaitReady()
+	if n := len(l.admitted()); n != keys {
+		t.Fatalf("%d changes, not %d", n, keys)
+	}
+}
+
 // Whatever happens while a gap is repaired, at any point: what was read before it
 // and the changes that were told make what etcd holds.
 func TestARepairSurvivesCrashesAndCompactionsAtAnyPoint(t *testing.T) {

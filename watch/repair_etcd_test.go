@@ -1,8 +1,10 @@
 package watch
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
@@ -112,6 +114,21 @@ func TestAHaltedRangeIsResumedByCommand(t *testing.T) {
 	}
 }
 
+// beforeHead is an etcd to which something happens before its revision is read, from
+// some time on.
+type beforeHead struct {
+	history
+	when   func() bool
+	happen func()
+}
+
+func (b *beforeHead) head(ctx context.Context, r keyhook.Range) (head, error) {
+	if b.when() {
+		b.happen()
+	}
+	return b.history.head(ctx, r)
+}
+
 // A change is missing in what etcd sent. The range is compared where it stands, so
 // that nothing behind it is lost.
 func TestALostChangeIsFoundAndRepaired(t *testing.T) {
@@ -132,17 +149,21 @@ func TestALostChangeIsFoundAndRepaired(t *testing.T) {
 	if err := l.mem.Commit(t.Context(), &checkpoint.Commit{Sequence: l.sequence + 1, Ranges: []checkpoint.RangeState{st}}); err != nil {
 		t.Fatal(err)
 	}
-	l = newLedger(l.mem)
-	r = begin(t, l, config(f.Client(), l, prefix("/a/")), func(c *Config) {
-		c.States[0].Anchor = &checkpoint.Anchor{Type: keyhook.Put, Key: []byte("/a/k"), Revision: 5, ValueHash: xxhash.Sum64String("2")}
-	})
 	f.put("/a/k", "3") // 6: does not follow
-	l.wait(t, 2)
-	f.put("/a/k", "4")
-	equal(t, l.wait(t, 3),
+	l = newLedger(l.mem)
+	cfg.Mirror, cfg.Consumer, cfg.States = l.mem, l, l.states(t)
+	cfg.States[0].Anchor = &checkpoint.Anchor{Type: keyhook.Put, Key: []byte("/a/k"), Revision: 5, ValueHash: xxhash.Sum64String("2")}
+	r = prepared(t, l, cfg)
+	r.etcd = &beforeHead{history: r.etcd, happen: sync.OnceFunc(func() {
+		f.put("/a/k", "4")
+		f.put("/a/k", "5")
+	}), when: func() bool { return len(l.admitted()) > 0 }}
+	r.start()
+	equal(t, l.wait(t, 4),
 		"6 PUT /a/k=3 v3 c2 prev=1@2 last=1@2",
 		"4 PUT /a/l=2 v2 c3 synthetic prev=1@3 last=1@3",
 		"7 PUT /a/k=4 v4 c2 prev=3@6 last=3@6",
+		"8 PUT /a/k=5 v5 c2 prev=4@7 last=4@7",
 	)
 	r.awaitReady()
 	if g := l.repaired(); len(g) != 1 || g[0].Reason != keyhook.GapDiverged || g[0].Changed != 1 {

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"math"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -14,10 +15,16 @@ import (
 type asked struct {
 	etcdserverpb.Watch_WatchClient
 	streams []metadata.MD
+	limits  []int // of what a response may have, in bytes
 	watches []*etcdserverpb.WatchCreateRequest
 }
 
-func (a *asked) Watch(ctx context.Context, _ ...grpc.CallOption) (etcdserverpb.Watch_WatchClient, error) {
+func (a *asked) Watch(ctx context.Context, opts ...grpc.CallOption) (etcdserverpb.Watch_WatchClient, error) {
+	for _, opt := range opts {
+		if limit, ok := opt.(grpc.MaxRecvMsgSizeCallOption); ok {
+			a.limits = append(a.limits, limit.MaxRecvMsgSize)
+		}
+	}
 	md, _ := metadata.FromOutgoingContext(ctx)
 	a.streams = append(a.streams, md)
 	return a, nil
@@ -48,6 +55,13 @@ func TestAWatchIsAskedForAsItMustBe(t *testing.T) {
 		}
 		if got := server.streams[i].Get(rpctypes.MetadataRequireLeaderKey); len(got) != 1 || got[0] != rpctypes.MetadataHasLeader {
 			t.Errorf("the stream does not require a leader: %v", server.streams[i])
+		}
+		limit := maxWhole
+		if fragments {
+			limit = math.MaxInt32 // responses that are queued before the watch is told to be created are whole
+		}
+		if len(server.limits) != i+1 || server.limits[i] != limit {
+			t.Errorf("responses may have %v bytes, not %d", server.limits, limit)
 		}
 		req := server.watches[i]
 		if req.GetStartRevision() != 7 || !req.GetProgressNotify() || req.GetFragment() != fragments || req.GetPrevKv() || len(req.GetFilters()) > 0 {

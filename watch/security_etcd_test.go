@@ -122,10 +122,13 @@ func TestTLSAndRotatedFiles(t *testing.T) {
 	l := newLedger(checkpointtest.NewMemory())
 	r := begin(t, l, config(c, l, prefix("/a/")))
 	r.awaitReady()
-	f.Stop()
 	if err := os.WriteFile(files.CAFile, []byte("half written"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	f.Disconnect() // the next connections are made with what could be read last
+	f.put("/a/k", "0")
+	l.wait(t, 1)
+	f.Stop()
 	if e := r.awaitError(Unreachable); e.Halts() {
 		t.Error(e)
 	}
@@ -133,6 +136,6 @@ func TestTLSAndRotatedFiles(t *testing.T) {
 	f.Start()
 	f.kv = f.Client()
 	f.put("/a/k", "1")
-	l.wait(t, 1)
+	l.wait(t, 2)
 	r.awaitReady()
 }

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -238,5 +239,50 @@ func TestARangeIsNearTheCompactionOnlyFarBehind(t *testing.T) {
 		if got := nearCompaction(c.pos, c.compacted, c.head); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
+	}
+}
+
+func TestComparisonsForDoubtsBecomeRare(t *testing.T) {
+	d := doubt{interval: time.Minute}
+	now := time.Unix(0, 0)
+	var made []int
+	for minute := range 180 { // a doubt in each
+		if d.due(now.Add(time.Duration(minute) * time.Minute)) {
+			made = append(made, minute)
+		}
+	}
+	if want := []int{0, 1, 3, 7, 15, 31, 63, 123}; !slices.Equal(made, want) {
+		t.Errorf("comparisons in minutes %v, not %v", made, want)
+	}
+	calm := now.Add(10 * time.Hour)
+	if !d.due(calm) || d.due(calm.Add(30*time.Second)) || !d.due(calm.Add(time.Minute)) {
+		t.Error("it does not begin anew after hours without a doubt")
+	}
+}
+
+func TestARangeThatComesNearTheCompactionIsWarnedAboutOnce(t *testing.T) {
+	l := newLedger(checkpointtest.NewMemory())
+	r := prepared(t, l, config(clientv3.NewCtxClient(t.Context()), l, prefix("/a/"), prefix("/b/")), func(c *Config) { c.Identity.ClusterID = 1 })
+	for name, pos := range map[string]int64{"/a/": 1000, "/b/": 4900} {
+		one := newRunner(r.shared, prefix(name))
+		one.status.Position = keyhook.After(pos)
+		r.running = append(r.running, one)
+	}
+	r.seen.sawHead(head{revision: 5000})
+	r.seen.sawCompacted(900)
+	near := r.warnOfCompaction(nil)
+	near = r.warnOfCompaction(near)
+	const warning = "next compaction may overtake a range"
+	if log := r.logs.String(); strings.Count(log, warning) != 1 || !strings.Contains(log, "range=/a/") {
+		t.Fatalf("log:\n%s", log)
+	}
+	for _, one := range r.running {
+		one.status.Position = keyhook.After(5000)
+	}
+	near = r.warnOfCompaction(near)
+	r.seen.sawHead(head{revision: 9000})
+	r.seen.sawCompacted(4999)
+	if r.warnOfCompaction(near); strings.Count(r.logs.String(), warning) != 3 {
+		t.Fatalf("not warned again; log:\n%s", r.logs)
 	}
 }
